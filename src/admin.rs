@@ -8,7 +8,7 @@
 //! - `POST /revocations` and `POST /backchannel-logout` (`revocations`)
 //!
 //! The first three are open on any address, and a logout token is its own permission. The others are
-//! protected by [`Admin::admits`].
+//! protected by `Admin::admits`.
 
 mod guard;
 mod page;
@@ -50,7 +50,7 @@ pub struct Admin {
     pub settings: Effective,
 }
 
-/// The routes of the admin listener. `page` calls [`Admin::admits`] itself.
+/// The routes of the admin listener. `page` calls `Admin::admits` itself.
 pub fn routes(config: &mut web::ServiceConfig) {
     config
         .app_data(web::PayloadConfig::new(MAX_BODY))

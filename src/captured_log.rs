@@ -10,9 +10,9 @@ use tracing::{
     subscriber::{DefaultGuard, NoSubscriber},
 };
 
-/// A second subscriber. While there is only one, tracing lets the first thread that reaches a log
-/// statement decide for all threads whether it is enabled. A thread of another test, without a
-/// subscriber, would disable it. With several subscribers, tracing asks each
+/// A second subscriber. While there is only one, the first thread that reaches a log statement
+/// decides for all threads whether it is enabled. A thread of another test, without a subscriber,
+/// would disable it. With several subscribers, tracing consults all of them
 /// (`tracing_core::callsite`).
 static SECOND_SUBSCRIBER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::new()));
 

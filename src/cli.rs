@@ -408,7 +408,7 @@ mod tests {
 
     #[cfg(feature = "simulator")]
     #[test]
-    fn a_token_needs_a_subject() {
+    fn token_needs_a_subject() {
         let Command::Token(token) =
             parse("token --subject a --life 90s --scope x --scope y").unwrap()
         else {

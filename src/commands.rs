@@ -18,10 +18,10 @@ use self::{customers::CustomerSources, signals::Signals};
 use crate::{
     COMMIT, VERSION,
     app::Application,
-    capacity::Capacity,
     cli::{CheckConfig, Command, Doctor, Format, SettingsFiles},
     clock::SystemClock,
-    doctor, process,
+    operator::{capacity::Capacity, doctor},
+    process,
     settings::{Fault, Faults, Loaded, Settings, Sources},
     telemetry,
 };

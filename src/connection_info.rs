@@ -6,7 +6,7 @@ use crate::tls::PeerCertificate;
 /// How a client has connected.
 #[derive(Debug, Clone)]
 pub struct ConnectionInfo {
-    /// By this side's address, because port forwarding and proxies make any peer look local.
+    /// By the local address, because port forwarding and proxies make any peer look local.
     pub transport: Transport,
     /// Whether the listener is bound to loopback or a unix socket, so that no other machine can reach it.
     /// A listener on all addresses accepts connections to loopback too, for example from a sidecar that

@@ -1,7 +1,7 @@
 //! `juspay-bff demo`: shows what the service does, on this machine, without any set-up.
 //!
-//! Starts the simulator, its issuer and the service as `serve` would, then sends requests as a phone
-//! does. Each row of the output is a real request, checked against what it should show.
+//! Starts the simulator, its issuer and the service as `serve` would, then sends requests as a
+//! client does. Each row of the output is a real request, and its result is checked.
 
 use std::{env, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -47,7 +47,7 @@ pub enum DemoError {
     },
 }
 
-/// The demo's settings. The access log is off, as its lines would break up the table.
+/// The demo's settings. The access log is off, because its lines would break up the table.
 fn settings(listen: SocketAddr, running: &Running) -> Result<Loaded, Faults> {
     let text = format!(
         r#"
@@ -85,8 +85,8 @@ pub async fn run(
     let serving = rt::spawn(application.run(async { drop(ended.await) }));
 
     let mut tour = Tour { running: &running, service, clock: &*clock, out };
-    tour.begin(admin).await?;
-    tour.go().await?;
+    tour.print_addresses(admin).await?;
+    tour.run_steps().await?;
     if !once {
         tour.invite()?;
         stop.await;
@@ -109,7 +109,7 @@ struct Tour<'a> {
 }
 
 impl Tour<'_> {
-    async fn begin(&mut self, admin: SocketAddr) -> Result<(), DemoError> {
+    async fn print_addresses(&mut self, admin: SocketAddr) -> Result<(), DemoError> {
         writeln!(self.out, "Simulated Juspay  {}", self.running.simulator().base_url())?;
         writeln!(self.out, "Simulated issuer  {}", self.running.issuer().issuer_url())?;
         writeln!(self.out, "Service           http://{}", self.service)?;
@@ -122,7 +122,7 @@ impl Tour<'_> {
         Ok(())
     }
 
-    async fn go(&mut self) -> Result<(), DemoError> {
+    async fn run_steps(&mut self) -> Result<(), DemoError> {
         writeln!(self.out, "Each row is a GET /me/customer with an access token:\n")?;
         let result = "Cache-Status or WWW-Authenticate";
         writeln!(
@@ -148,7 +148,7 @@ impl Tour<'_> {
         Ok(())
     }
 
-    /// One request of one phone.
+    /// One request of one client.
     async fn step(
         &mut self,
         name: &'static str,
@@ -156,7 +156,7 @@ impl Tour<'_> {
         token: &str,
     ) -> Result<Reply, DemoError> {
         let start = self.clock.monotonic();
-        let reply = self.ask(token).await?;
+        let reply = self.get_customer(token).await?;
         let elapsed = self.clock.monotonic().since(start);
         self.row(name, what, &reply, elapsed)?;
         Ok(reply)
@@ -166,7 +166,7 @@ impl Tour<'_> {
     async fn concurrent(&mut self, token: &str) -> Result<(), DemoError> {
         const STEP: &str = "20 at once";
         let start = self.clock.monotonic();
-        let replies = join_all((0..AT_ONCE).map(|_| self.ask(token))).await;
+        let replies = join_all((0..AT_ONCE).map(|_| self.get_customer(token))).await;
         let elapsed = self.clock.monotonic().since(start);
         let replies = replies.into_iter().collect::<io::Result<Vec<_>>>()?;
         if let Some(reply) = replies.iter().find(|reply| reply.status != 200) {
@@ -183,7 +183,7 @@ impl Tour<'_> {
         if calls == 1 { Ok(()) } else { Err(unexpected(STEP, "1 call", calls.to_string())) }
     }
 
-    async fn ask(&self, token: &str) -> io::Result<Reply> {
+    async fn get_customer(&self, token: &str) -> io::Result<Reply> {
         let authorization = format!("Bearer {token}");
         let headers = [("Authorization", authorization.as_str())];
         exchange(&self.service.to_string(), "GET", "/me/customer", &headers, "").await
@@ -200,7 +200,7 @@ impl Tour<'_> {
         writeln!(self.out, "{name:<15}{what:<25}{status:<8}{took:<9}{result}")
     }
 
-    /// The first answer's body, and the words of the table.
+    /// The first response's body, and the words of the table.
     fn explain(&mut self, first: &Reply) -> Result<(), DemoError> {
         writeln!(self.out, "\nuri-miss   the customer was not in memory, so Juspay was called")?;
         writeln!(self.out, "collapsed  the request shared a call to Juspay that was in flight")?;
@@ -242,7 +242,7 @@ impl Tour<'_> {
     }
 }
 
-/// The customer object with most of its client auth token left out.
+/// The customer object with most of its client auth token omitted.
 fn shortened(mut customer: Value) -> Value {
     if let Some(token) = customer.pointer_mut("/juspay/client_auth_token") {
         let start: String = token.as_str().unwrap_or_default().chars().take(8).collect();

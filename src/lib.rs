@@ -21,7 +21,6 @@ pub mod algorithm;
 pub mod app;
 pub mod auth;
 pub mod cache;
-pub mod capacity;
 #[cfg(test)]
 mod captured_log;
 pub mod cli;
@@ -34,12 +33,12 @@ pub mod credentials;
 pub mod customer;
 #[cfg(feature = "simulator")]
 pub mod demo;
-pub mod doctor;
 mod http_client;
 pub mod json;
 pub mod juspay;
 pub mod metrics;
 pub mod net;
+pub mod operator;
 pub mod problem;
 pub mod process;
 pub mod public;

@@ -1,6 +1,6 @@
 //! Command line → settings → telemetry → application; exit codes.
 //!
-//! 0: done, or stopped as asked to. 1: something failed at run time. 2: wrong usage or settings.
+//! 0: done, or stopped by a signal. 1: something failed at run time. 2: wrong usage or settings.
 
 use std::{
     io::{self, Write as _},
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         Err(CommandError::Failed(why)) => (why, 1),
         Err(CommandError::Reported(code)) => return ExitCode::from(code),
     };
-    // When standard error is closed, there is nobody left to tell.
+    // If standard error is closed, the message is lost.
     drop(writeln!(io::stderr(), "{}", text.trim_end()));
     ExitCode::from(code)
 }

@@ -1,9 +1,9 @@
 //! Traces for operators: spans of sampled requests, sent to a collector by OTLP.
 //!
-//! [`Tracer`] decides which requests are sampled, [`Span`] is a part of their work, `context` parses
-//! `traceparent`, `queue` holds finished spans until `export` sends them from a separate thread.
-//! `export` and its libraries are compiled with the cargo feature `traces`. Without it, or without
-//! `traces.endpoint`, no request is sampled and spans are empty.
+//! [`Tracer`] decides which requests are sampled, [`Span`] is a part of their work, `context`
+//! parses `traceparent`, `queue` stores finished spans until `export` sends them from a separate
+//! thread. `export` and its libraries are compiled with the cargo feature `traces`. Without it, or
+//! without `traces.endpoint`, no request is sampled and spans are empty.
 //!
 //! Spans never contain customers or their data, tokens, keys, or paths with ids. An attribute is a
 //! constant, a number, or a text that is known to be harmless ([`Span::name`]). Log lines and
@@ -66,7 +66,7 @@ pub enum StartError {
     Thread(#[from] io::Error),
 }
 
-/// What all spans need.
+/// Data that all spans share.
 struct Shared {
     sampling: Sampling,
     queue: Queue,
@@ -115,8 +115,8 @@ impl Tracer {
     }
 
     /// Decides whether a request is sampled, and returns the parent of its spans. `traceparent` is
-    /// called only if needed. The spans join the client's trace, but the client's flag decides
-    /// only if clients are trusted: otherwise any phone could have all its requests recorded.
+    /// called only if needed. The spans join the client's trace, but the client's flag decides only
+    /// if clients are trusted: otherwise any client could have all its requests recorded.
     pub fn draw<'h>(&self, traceparent: impl FnOnce() -> Option<&'h str>) -> Option<Parent> {
         let shared = self.0.as_ref()?;
         let Sampling { share, trust } = shared.sampling;

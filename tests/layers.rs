@@ -1,15 +1,14 @@
-//! Holds the arrows of the architecture: who may use whom.
+//! Enforces the rules between modules: which module may use which.
 //!
 //! ```text
-//! main → commands → app → {server, routes}
-//!                   routes → {auth, cache, response, problem}
-//!                            cache → juspay (its trait and errors) → customer
-//!                                 auth → customer
+//! main → commands → {app, operator, demo}
+//!                   app → {server, public, admin} → {auth, cache, problem}
+//!                                                   cache → juspay (its trait and errors)
 //! ```
 //!
-//! Below all of them lies the ground, which anyone may use and which uses no station. actix-web
-//! and awc stay where HTTP is spoken. The crates in `crates` can't use the service, as it depends
-//! on them.
+//! All of them may use the shared modules, which use only each other. actix-web and awc are
+//! restricted to the modules that handle HTTP. The crates in `crates` can't use the service,
+//! because it depends on them.
 
 #![expect(
     clippy::unwrap_used,
@@ -25,8 +24,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What anyone may use.
-const GROUND: &[&str] = &[
+/// Modules that every module may use.
+const SHARED: &[&str] = &[
     "algorithm",
     "captured_log",
     "concurrency",
@@ -49,8 +48,8 @@ const GROUND: &[&str] = &[
     "watched_file",
 ];
 
-/// A module, and which others it may name besides the ground.
-const ARROWS: &[(&str, &[&str])] = &[
+/// Each module, and the modules that it may use in addition to the shared ones.
+const ALLOWED: &[(&str, &[&str])] = &[
     ("algorithm", &[]),
     ("captured_log", &[]),
     ("concurrency", &[]),
@@ -81,14 +80,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("app", &["admin", "auth", "cache", "juspay", "problem", "public", "server"]),
     ("process", &[]),
     ("telemetry", &[]),
-    ("capacity", &["cache"]),
     ("cli", &[]),
     ("demo", &["app"]),
-    ("doctor", &["auth", "cache", "juspay", "process"]),
-    (
-        "commands",
-        &["app", "auth", "capacity", "cli", "demo", "doctor", "problem", "process", "telemetry"],
-    ),
+    ("operator", &["auth", "cache", "juspay", "problem", "process"]),
+    ("commands", &["app", "auth", "cli", "demo", "operator", "process", "telemetry"]),
     ("main", &["cli", "commands", "telemetry"]),
     ("lib", &[]),
 ];
@@ -109,8 +104,8 @@ const AUTH: &[&[&str]] = &[
     &["SetUpError", "digest", "error"],
 ];
 
-/// Where actix-web may be named.
-const ACTIX: &[&str] = &[
+/// Where actix-web may be used.
+const ACTIX_WEB: &[&str] = &[
     "src/admin.rs",
     "src/admin/",
     "src/app.rs",
@@ -126,18 +121,18 @@ const ACTIX: &[&str] = &[
     "src/public/",
 ];
 
-/// Where awc may be named.
+/// Where awc may be used.
 const AWC: &[&str] = &["src/http_client.rs", "src/juspay/client.rs", "src/juspay/connect.rs"];
 
-/// Where the simulator may be named.
+/// Where the simulator may be used.
 const SIMULATOR: &[&str] = &["src/commands/simulation.rs", "src/demo.rs"];
 
-/// Where OTLP's messages, and what writes them, may be named.
+/// Where OTLP's messages and their encoder may be used.
 const OTLP: &[&str] = &["src/traces/export/otlp.rs"];
 
-/// Where a span may be given a text that isn't one of the program's own words: an issuer's name, the
+/// Where a span may have an attribute that is not a constant of the program: an issuer's name, the
 /// request's id, Juspay's host.
-const NAMES: &[&str] = &[
+const SPAN_TEXTS: &[&str] = &[
     "src/juspay/client.rs",
     "src/auth/authenticator.rs",
     "src/public/request_log/server_span.rs",
@@ -180,12 +175,12 @@ fn module(path: &str) -> &str {
     path.strip_prefix("src/").unwrap().split(['/', '.']).next().unwrap()
 }
 
-/// The crate's modules that the code names, in `use crate::{…}` as in paths.
+/// The crate's modules that the code uses, in `use crate::{…}` and in paths.
 fn named(code: &str) -> BTreeSet<&str> {
     let paths = paths(code).into_iter();
-    let ours = paths.filter(|path| ["crate", "juspay_bff"].contains(&path[0]));
-    let names = ours.filter_map(|path| path.get(1).copied());
-    names.filter(|name| ARROWS.iter().any(|(module, _)| module == name)).collect()
+    let own = paths.filter(|path| ["crate", "juspay_bff"].contains(&path[0]));
+    let names = own.filter_map(|path| path.get(1).copied());
+    names.filter(|name| ALLOWED.iter().any(|(module, _)| module == name)).collect()
 }
 
 /// The paths in the code that begin with `crate`, `juspay_bff`, `self` or `super`, by their segments.
@@ -269,22 +264,22 @@ fn modules_of_auth_use_only_those_below_them() {
 }
 
 #[test]
-fn modules_use_only_what_their_arrows_allow() {
+fn modules_use_only_allowed_modules() {
     for (path, code) in sources() {
         let module = module(&path);
-        let (_, allowed) = ARROWS
+        let (_, allowed) = ALLOWED
             .iter()
             .find(|(name, _)| *name == module)
-            .unwrap_or_else(|| panic!("{path}: say in ARROWS what {module} may use"));
+            .unwrap_or_else(|| panic!("{path}: list in ALLOWED what {module} may use"));
         for name in named(&code) {
-            let fine = name == module || allowed.contains(&name) || GROUND.contains(&name);
-            assert!(fine, "{path}: {module} → {name} isn't one of the arrows");
+            let fine = name == module || allowed.contains(&name) || SHARED.contains(&name);
+            assert!(fine, "{path}: {module} must not use {name}");
         }
     }
 }
 
 #[test]
-fn only_those_who_speak_http_know_the_http_libraries() {
+fn http_libraries_are_used_only_in_http_modules() {
     for (path, code) in sources() {
         let code = code.split("#[cfg(test)]\nmod tests {").next().unwrap();
         let parts = &[
@@ -295,8 +290,8 @@ fn only_those_who_speak_http_know_the_http_libraries() {
             "src/auth/request.rs",
             "src/public/",
         ];
-        for (library, homes) in [
-            ("actix_web", ACTIX),
+        for (library, allowed_in) in [
+            ("actix_web", ACTIX_WEB),
             ("actix_http", &parts[..]),
             ("awc", AWC),
             ("opentelemetry_proto", OTLP),
@@ -304,10 +299,10 @@ fn only_those_who_speak_http_know_the_http_libraries() {
         ] {
             let is_test =
                 ["/tests.rs", "/tests/", "/testing.rs"].iter().any(|it| path.contains(it));
-            let at_home = is_test || homes.iter().any(|home| path.starts_with(home));
-            let names_it =
+            let is_allowed = is_test || allowed_in.iter().any(|home| path.starts_with(home));
+            let uses_it =
                 code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == library);
-            assert!(at_home || !names_it, "{path} names {library}");
+            assert!(is_allowed || !uses_it, "{path} uses {library}");
         }
     }
 }
@@ -315,21 +310,24 @@ fn only_those_who_speak_http_know_the_http_libraries() {
 #[test]
 fn only_the_demo_and_its_commands_use_the_simulator() {
     for (path, code) in sources() {
-        let at_home = SIMULATOR.iter().any(|home| path.starts_with(home));
-        assert!(at_home || !code.contains("simulator::"), "{path} uses the simulator");
+        let is_allowed = SIMULATOR.iter().any(|home| path.starts_with(home));
+        assert!(is_allowed || !code.contains("simulator::"), "{path} uses the simulator");
     }
 }
 
 #[test]
-fn spans_are_told_texts_of_others_in_few_places() {
+fn span_attributes_that_are_not_constants_are_set_in_few_files() {
     for (path, code) in sources() {
-        let at_home = NAMES.iter().any(|home| path.starts_with(home));
-        assert!(at_home || !code.contains("span.name("), "{path} gives a span a text");
+        let is_allowed = SPAN_TEXTS.iter().any(|home| path.starts_with(home));
+        assert!(
+            is_allowed || !code.contains("span.name("),
+            "{path} sets a span attribute that is not a constant"
+        );
     }
 }
 
 #[test]
-fn the_cache_knows_juspay_by_its_trait_only() {
+fn cache_uses_juspay_only_by_its_trait() {
     for (path, code) in sources() {
         assert!(
             module(&path) != "cache" || !code.contains("juspay::client"),
@@ -339,19 +337,19 @@ fn the_cache_knows_juspay_by_its_trait_only() {
 }
 
 #[test]
-fn files_say_what_they_own_and_have_no_vague_names() {
+fn files_have_a_head_comment_and_no_vague_name() {
     for (path, _) in sources().into_iter().chain(files_below("crates")) {
         let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(&path)).unwrap();
         assert!(text.starts_with("//!"), "{path} has no //! at its head");
         for vague in ["utils", "common", "helpers", "types", "mod"] {
             let file = format!("/{vague}.rs");
-            assert!(!path.ends_with(&file), "{path}: a name that says nothing");
+            assert!(!path.ends_with(&file), "{path}: a vague name");
         }
     }
 }
 
 #[test]
-fn paths_are_found_in_use_groups() {
+fn paths_in_use_groups_are_found() {
     let code = "use crate::{\n json::{self, Text},\n customer,\n};\nlet x = crate::tls::y;";
     assert_eq!(named(code), BTreeSet::from(["customer", "json", "tls"]));
     let code = "use super::{\n error::Reason as R,\n super::jwks::{Key, source::*},\n SetUpError};\n\

@@ -1,7 +1,7 @@
-//! Secrets are wiped: the process looks through its own memory for what is left of them.
+//! Secrets are wiped from memory: the process searches its own memory for copies of them.
 //!
-//! What is looked for stands in the program's constants, which aren't writable and so aren't looked
-//! through, and is masked everywhere else.
+//! The secrets to find are constants of the program, which are in read-only memory and therefore
+//! not searched. All other copies of them are masked.
 
 #![expect(
     clippy::unwrap_used,
@@ -30,40 +30,40 @@ use memchr::memmem;
 use secrecy::zeroize::Zeroizing;
 use tempfile::TempDir;
 
-/// Something to look for, without having it.
+/// A masked secret to find.
 struct Needle(Vec<u8>);
 
 impl Needle {
-    /// The middle of `secret`: what an allocator takes back it writes over at the start.
+    /// The middle part of `secret`: allocators overwrite the beginning of freed memory.
     fn of(secret: &[u8]) -> Self {
-        LazyLock::force(&LOOKING);
+        LazyLock::force(&SEARCH);
         let end = secret.len() - 4;
         assert!(end >= 16 + 12, "too short to be sure");
         Self(secret[16..end].iter().copied().map(masked).collect())
     }
 
-    /// How often it stands in this process's memory.
+    /// The number of copies in this process's memory.
     fn copies(&self) -> usize {
-        LOOKING.lock().unwrap_or_else(PoisonError::into_inner).find(&self.0)
+        SEARCH.lock().unwrap_or_else(PoisonError::into_inner).find(&self.0)
     }
 }
 
-/// What it takes to look: made once, and first, because an allocation may well get the very memory
-/// where something was left.
-struct Looking {
+/// The buffers of a search. Allocated once and first, because a later allocation may reuse the
+/// memory that contained the secret.
+struct Search {
     memory: File,
     maps: String,
     chunk: Vec<u8>,
 }
 
-/// One test at a time looks: what another is looking at would be found, too.
-static LOOKING: LazyLock<Mutex<Looking>> = LazyLock::new(|| {
+/// One test at a time searches, because it would find the other tests' secrets, too.
+static SEARCH: LazyLock<Mutex<Search>> = LazyLock::new(|| {
     let memory = File::open("/proc/self/mem").unwrap();
     let (maps, chunk) = (String::with_capacity(1 << 20), vec![0; 1 << 20]);
-    Mutex::new(Looking { memory, maps, chunk })
+    Mutex::new(Search { memory, maps, chunk })
 });
 
-impl Looking {
+impl Search {
     fn find(&mut self, needle: &[u8]) -> usize {
         let Self { memory, maps, chunk } = self;
         maps.clear();
@@ -78,7 +78,7 @@ impl Looking {
             for at in part.clone().step_by(chunk.len() - needle.len() + 1) {
                 let length = chunk.len().min(part.end - at);
                 let piece = &mut chunk[..length];
-                // What another thread has given back meanwhile can't be read.
+                // Another thread may have unmapped this memory.
                 let is_read = memory.read_exact_at(piece, u64::try_from(at).unwrap()).is_ok();
                 for byte in &mut *piece {
                     *byte = masked(*byte);
@@ -90,12 +90,12 @@ impl Looking {
     }
 }
 
-/// Done twice, it gives something else again: so what is masked is never taken for what was.
+/// Masking twice yields another value, so a masked secret is never found as the secret.
 const fn masked(byte: u8) -> u8 {
     byte.wrapping_add(0x35)
 }
 
-/// The part of memory that a line of `/proc/self/maps` is about, when it can be written.
+/// The memory range of a line of `/proc/self/maps`, if it is writable.
 fn writable(line: &str) -> Option<Range<usize>> {
     let (range, rest) = line.split_once(' ')?;
     let (start, end) = range.split_once('-').filter(|_| rest.starts_with("rw"))?;
@@ -104,7 +104,7 @@ fn writable(line: &str) -> Option<Range<usize>> {
 }
 
 #[tokio::test]
-async fn a_secret_by_file_is_in_memory_once_and_not_at_all_when_another_has_taken_its_place() {
+async fn secret_from_a_file_is_in_memory_once_and_wiped_when_replaced() {
     const ONE: &str = "wiped-one-e7c1d04be3b84d1f9a52c6078fd3b914";
     const OTHER: &str = "wiped-other-0a9d7c5e1f284b6c8d03e5f7a6b2c481";
     let directory = TempDir::new().unwrap();
@@ -122,7 +122,7 @@ async fn a_secret_by_file_is_in_memory_once_and_not_at_all_when_another_has_take
 }
 
 #[test]
-fn a_secret_that_settings_only_try_is_not_kept() {
+fn secret_that_is_only_checked_is_wiped() {
     const KEY: &str = "wiped-tried-6f2b8e90c4d74a3bb1e5d7f9a8c60213";
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("key");
@@ -139,7 +139,7 @@ fn a_secret_that_settings_only_try_is_not_kept() {
 }
 
 #[test]
-fn basic_credentials_go_with_their_header() {
+fn basic_credentials_are_wiped_with_their_header() {
     const USER: &str = "wiped-header-5b1c97a2f04e4d6d8a3b0c9e7f16d25a";
     const HEADER: &str = "Basic d2lwZWQtaGVhZGVyLTViMWM5N2EyZjA0ZTRkNmQ4YTNiMGM5ZTdmMTZkMjVhOg==";
     let [user, header] = [USER, HEADER].map(|it| Needle::of(it.as_bytes()));
@@ -174,14 +174,14 @@ kdVtrkqKUw3xagzspi+LGQIgCD42Kx7WIuwZuiYv2tQ5foMWNdeHvdCJA2N41kcE
 ";
 
 #[tokio::test]
-async fn of_a_private_keys_file_nothing_stays_but_what_signs() {
+async fn private_key_file_is_wiped_except_for_the_signing_key() {
     let directory = TempDir::new().unwrap();
     let [cert_file, key_file] = ["crt", "key"].map(|name| directory.path().join(name));
     fs::write(&cert_file, CERTIFICATE).unwrap();
     fs::write(&key_file, TEST_KEY).unwrap();
     let base64 = Needle::of(TEST_KEY.lines().nth(1).unwrap().as_bytes());
     let scalar = {
-        // The private key stands behind its version and its own tag and length (RFC 5915 §3).
+        // The private key follows its version and its own tag and length (RFC 5915 §3).
         let text = Zeroizing::new(TEST_KEY.lines().skip(1).take(3).collect::<Vec<_>>().concat());
         let mut der = Zeroizing::new(vec![0; text.len()]);
         STANDARD.decode_slice(&*text, &mut der).unwrap();
@@ -197,7 +197,7 @@ async fn of_a_private_keys_file_nothing_stays_but_what_signs() {
 }
 
 #[test]
-fn what_is_not_wiped_is_found() {
+fn secret_that_is_not_wiped_is_found() {
     const TEXT: &str = "not-wiped-d1a4f7c2b5e84906a3c8f0e7d6b9125c";
     let needle = Needle::of(TEXT.as_bytes());
     let kept = TEXT.to_owned();

@@ -1,7 +1,7 @@
-//! The floor: actix-web alone, which answers the bytes that the service has answered.
+//! The baseline: actix-web alone, which returns the same bytes as the service.
 //!
-//! One handler, no middleware, nothing shared between workers. Asked to, it gets the same customer
-//! from Juspay before each answer, with awc alone.
+//! One handler, no middleware, and nothing shared between workers. Optionally, it fetches the same
+//! customer from Juspay before each response, with awc alone.
 
 use std::{future::ready, io, net::SocketAddr, rc::Rc};
 
@@ -16,28 +16,28 @@ use actix_web::{
 };
 use bytes::Bytes;
 
-/// Where it answers, as the service does.
+/// The path of the service's customer route.
 const PATH: &str = "/me/customer";
 
-/// An answer to be repeated.
+/// A recorded response to repeat.
 #[derive(Debug, Clone)]
-pub struct Answer {
-    /// Without those that actix-web writes itself.
+pub struct RecordedResponse {
+    /// Without the headers that actix-web writes itself.
     headers: Vec<(HeaderName, HeaderValue)>,
     body: Bytes,
 }
 
-/// What is asked for before each answer.
+/// The call to Juspay before each response.
 #[derive(Debug, Clone)]
-pub struct Question {
+pub struct JuspayCall {
     pub url: String,
     /// The value of `Authorization`.
     pub key: String,
     pub merchant: String,
 }
 
-impl Answer {
-    /// Reads a whole answer.
+impl RecordedResponse {
+    /// Reads a whole response.
     pub fn read(bytes: &[u8]) -> Self {
         let mut fields = [httparse::EMPTY_HEADER; 32];
         let mut head = httparse::Response::new(&mut fields);
@@ -64,7 +64,7 @@ impl Answer {
 
 /// Serves `answer`.
 pub fn serve(
-    answer: Answer,
+    answer: RecordedResponse,
     workers: usize,
     listen: SocketAddr,
 ) -> io::Result<(Server, SocketAddr)> {
@@ -78,10 +78,10 @@ pub fn serve(
     Ok((server.run(), address))
 }
 
-/// The same with Juspay's answer as the body.
-pub fn serve_asking(
-    answer: Answer,
-    question: Question,
+/// Like [`serve`], with Juspay's response as the body.
+pub fn serve_fetching(
+    answer: RecordedResponse,
+    question: JuspayCall,
     workers: usize,
     listen: SocketAddr,
 ) -> io::Result<(Server, SocketAddr)> {

@@ -1,4 +1,4 @@
-//! Keep-alive connections that speak just enough HTTP/1.1, and a pool of them.
+//! Keep-alive connections with a minimal HTTP/1.1 client, and a pool of them.
 
 use std::{
     collections::VecDeque,
@@ -15,26 +15,26 @@ use tokio::{
     net::TcpStream,
 };
 
-/// A request that costs nobody anything.
-const GREETING: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+/// A request that costs the server almost nothing.
+const WARM_UP_REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
-/// A connection that is used again.
+/// A reusable connection.
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
-/// What came back, in the connection's buffer.
+/// A response, in the connection's buffer.
 #[derive(Debug)]
 pub struct Reply<'c> {
     pub status: u16,
-    /// `Cache-Status`, empty without.
+    /// `Cache-Status`, or empty.
     pub cache_status: &'c str,
     /// `Juspay-Token-Expires-In`, seconds.
     pub expires_in: Option<u64>,
     pub body: &'c [u8],
-    /// The connection can't be used again.
+    /// The server closes the connection after this response.
     closes: bool,
 }
 
@@ -45,7 +45,7 @@ impl Connection {
         Ok(Self { stream, buffer: Vec::with_capacity(4096) })
     }
 
-    /// Sends a whole request and reads the whole answer.
+    /// Sends a whole request and reads the whole response.
     pub async fn exchange(&mut self, request: &[u8]) -> io::Result<Reply<'_>> {
         self.stream.write_all(request).await?;
         self.buffer.clear();
@@ -69,7 +69,7 @@ impl Connection {
     }
 }
 
-/// The length of head and body, once the head is there.
+/// The length of head and body, once the head is complete.
 fn whole_length(bytes: &[u8]) -> io::Result<Option<usize>> {
     let mut fields = [httparse::EMPTY_HEADER; 32];
     let mut head = httparse::Response::new(&mut fields);
@@ -103,13 +103,13 @@ impl<'c> Reply<'c> {
     }
 }
 
-/// Connections to one address, opened when they are needed and kept.
+/// Connections to one address, opened on demand and reused.
 #[derive(Debug)]
 pub struct Pool {
     address: SocketAddr,
     most: usize,
     open: AtomicUsize,
-    /// The one that was used longest ago first, so that none gets old.
+    /// The least recently used connection first, so that none becomes old.
     idle: Mutex<VecDeque<Connection>>,
 }
 
@@ -119,17 +119,17 @@ impl Pool {
         Self { address, most, open: AtomicUsize::new(0), idle: Mutex::default() }
     }
 
-    /// How many connections there are.
+    /// The number of connections.
     pub fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Whether a connection is free, or another one may be opened.
-    pub fn has_room(&self) -> bool {
+    /// Whether a connection is idle, or another one may be opened.
+    pub fn has_capacity(&self) -> bool {
         self.open() < self.most || !self.idle.lock().unwrap().is_empty()
     }
 
-    /// Opens connections until there are so many.
+    /// Opens connections up to this number.
     pub async fn fill(&self, number: usize) {
         while self.open() < number.min(self.most) {
             let connection = self.connect().await.unwrap();
@@ -137,10 +137,11 @@ impl Pool {
         }
     }
 
-    /// Sends one request over each connection: those that phones have open have been used before.
-    pub async fn greet(&self) {
+    /// Sends one request over each connection, because clients' open connections have been used
+    /// before.
+    pub async fn warm_up(&self) {
         for _ in 0..self.open() {
-            let status = self.exchange(GREETING, |reply| reply.status).await;
+            let status = self.exchange(WARM_UP_REQUEST, |reply| reply.status).await;
             assert_eq!(status.unwrap().unwrap(), 404);
         }
     }
@@ -154,7 +155,7 @@ impl Pool {
         self.open.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// One exchange on any connection, judged by `read`; `None` when all of them are busy.
+    /// One exchange on any connection, validated by `read`; `None` if all connections are busy.
     pub async fn exchange<T>(
         &self,
         request: &[u8],

@@ -1,33 +1,33 @@
-//! A client that costs next to nothing: one connection, blocking, no allocation for an exchange.
+//! A client with minimal cost: one connection, blocking, without an allocation per exchange.
 
 use std::{
     io::{self, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
 };
 
-/// Longest answer, in bytes.
+/// Maximum length of a response, in bytes.
 const LONGEST: usize = 1 << 14;
 
 /// A connection.
 #[derive(Debug)]
-pub struct Plain {
+pub struct BlockingClient {
     stream: TcpStream,
     space: Vec<u8>,
 }
 
-impl Plain {
+impl BlockingClient {
     pub fn open(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, space: vec![0; LONGEST] })
     }
 
-    /// Sends a whole request, and gives the whole answer.
+    /// Sends a whole request, and returns the whole response.
     pub fn exchange(&mut self, request: &[u8]) -> io::Result<&[u8]> {
         self.exchange_until(request, is_whole)
     }
 
-    /// The same for who knows when an answer is whole.
+    /// The same, for callers that know when a response is complete.
     pub fn exchange_until(
         &mut self,
         request: &[u8],
@@ -47,13 +47,13 @@ impl Plain {
     }
 }
 
-/// A phone's request.
+/// A client's request.
 pub fn request(token: &str) -> Vec<u8> {
     let head = "GET /me/customer HTTP/1.1\r\nHost: localhost\r\n";
     format!("{head}Authorization: Bearer {token}\r\n\r\n").into_bytes()
 }
 
-/// Whether an answer of ours is there with its body.
+/// Whether a response of the service or the baseline is complete.
 pub fn is_whole(bytes: &[u8]) -> bool {
     let mut fields = [httparse::EMPTY_HEADER; 32];
     let mut head = httparse::Response::new(&mut fields);
@@ -63,7 +63,7 @@ pub fn is_whole(bytes: &[u8]) -> bool {
     body.is_some_and(|body| bytes.len() >= length + body)
 }
 
-/// Whether it is a 200.
+/// Whether the status is 200.
 pub fn is_ok(answer: &[u8]) -> bool {
     answer.starts_with(b"HTTP/1.1 200 ")
 }

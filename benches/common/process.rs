@@ -1,4 +1,5 @@
-//! A child process: its output in a file, its end with its handle's, and what `/proc` says of it.
+//! A child process: its output goes to a file, dropping its handle kills it, and `/proc` shows what
+//! it uses.
 
 use std::{
     fs,
@@ -18,43 +19,43 @@ use tokio::time::sleep;
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_juspay-bff");
 
-/// `USER_HZ`: the same on every Linux that we know.
+/// `USER_HZ`: the same on every Linux architecture in use.
 const TICKS_A_SECOND: u64 = 100;
 
-/// Bytes of piped output that are kept.
-const MOST_KEPT: usize = 1 << 16;
+/// Maximum bytes kept of piped output.
+const MAX_OUTPUT: usize = 1 << 16;
 
-/// How long a process may take to say where it listens.
-const START: Duration = Duration::from_secs(20);
+/// Maximum time until a process reports its addresses.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Between two looks at what a process holds.
-const WATCH: Duration = Duration::from_millis(100);
+/// Interval of sampling a process's memory and files.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A running `juspay-bff`. Dropped, it is killed.
+/// A running `juspay-bff`, killed when dropped.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
     output: PathBuf,
 }
 
-/// What a process holds.
+/// The resources of a process.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Holding {
+pub struct Resources {
     /// Resident memory, KiB.
     pub rss: u64,
     /// Open files.
     pub files: u64,
 }
 
-impl Holding {
-    /// The more of each.
+impl Resources {
+    /// The larger value of each.
     pub fn max(self, other: Self) -> Self {
         Self { rss: self.rss.max(other.rss), files: self.files.max(other.files) }
     }
 }
 
 impl Process {
-    /// Starts `juspay-bff` in `directory`, on these cores only where `taskset` can do that.
+    /// Starts `juspay-bff` in `directory`, pinned to these cores if `taskset` can do that.
     pub fn start(name: &str, arguments: &[&str], cores: Option<&str>, directory: &Path) -> Self {
         let output = directory.join(format!("{name}.log"));
         let mut command = command(PROGRAM, arguments, cores, directory);
@@ -63,8 +64,8 @@ impl Process {
         Self { child, output }
     }
 
-    /// Starts any program likewise, its output read from a pipe, as a container's is. What it says
-    /// first is kept, the rest isn't.
+    /// Starts any program in the same way, but reads its output from a pipe, like a container's.
+    /// Only the beginning of the output is kept.
     pub fn start_piped(
         name: &str,
         program: &str,
@@ -78,7 +79,7 @@ impl Process {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut pipe = child.stdout.take().unwrap();
         thread::spawn(move || {
-            let (mut space, mut left) = (vec![0; 1 << 16], MOST_KEPT);
+            let (mut space, mut left) = (vec![0; 1 << 16], MAX_OUTPUT);
             while let Ok(length @ 1..) = pipe.read(&mut space) {
                 let kept = length.min(left);
                 file.write_all(&space[..kept]).unwrap();
@@ -88,13 +89,13 @@ impl Process {
         Self { child, output }
     }
 
-    /// The service's public and admin addresses, by its log.
+    /// The service's public and admin addresses, from its log.
     pub async fn addresses(&mut self) -> (SocketAddr, SocketAddr) {
-        self.said(addresses).await
+        self.wait_for_output(addresses).await
     }
 
-    /// What `find` makes of the output, once it makes something of it.
-    pub async fn said<T>(&mut self, find: impl Fn(&str) -> Option<T>) -> T {
+    /// Waits until `find` returns a value for the output.
+    pub async fn wait_for_output<T>(&mut self, find: impl Fn(&str) -> Option<T>) -> T {
         let start = Instant::now();
         loop {
             let text = self.output();
@@ -102,28 +103,29 @@ impl Process {
                 return found;
             }
             let ended = self.child.try_wait().unwrap();
-            assert!(ended.is_none() && start.elapsed() < START, "{ended:?}: {text}");
+            assert!(ended.is_none() && start.elapsed() < START_TIMEOUT, "{ended:?}: {text}");
             sleep(Duration::from_millis(20)).await;
         }
     }
 
-    /// All that it has written.
+    /// The output up to now.
     pub fn output(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.output).unwrap()).into_owned()
     }
 
-    /// The time of a core that it has used.
+    /// The CPU time of the process.
     pub fn cpu(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        // The 14th and 15th field of proc_pid_stat(5), counted behind the name's parenthesis.
+        // The 14th and 15th field of proc_pid_stat(5), counted after the closing parenthesis of the
+        // name.
         let (_, fields) = stat.rsplit_once(") ").unwrap();
         let ticks =
             fields.split(' ').skip(11).take(2).map(|it| it.parse::<u64>().unwrap()).sum::<u64>();
         Duration::from_millis(ticks * 1000 / TICKS_A_SECOND)
     }
 
-    /// Its memory, KiB: what it has for itself, and its share of the rest. Only root may read this
-    /// of a process that lets nobody read its memory; others get the resident size.
+    /// Memory in KiB: private pages and a share of the shared ones. Only root may read this of a
+    /// process that disables core dumps; other users get the resident size.
     pub fn memory(&self) -> u64 {
         let directory = Path::new("/proc").join(self.child.id().to_string());
         let read = |file: &str, name: &str| {
@@ -137,27 +139,27 @@ impl Process {
             .expect("it runs, on Linux")
     }
 
-    /// Lets `work` come to its end; gives the most of each that it held meanwhile, besides.
-    pub async fn watched<T>(&self, work: impl Future<Output = T>) -> (T, Holding) {
+    /// Runs `work` to its end; also returns the maximum of each resource during it.
+    pub async fn sample_during<T>(&self, work: impl Future<Output = T>) -> (T, Resources) {
         let mut work = pin!(work);
-        let mut most = self.holding();
+        let mut most = self.resources();
         loop {
             tokio::select! {
                 done = &mut work => return (done, most),
-                () = sleep(WATCH) => most = most.max(self.holding()),
+                () = sleep(SAMPLE_INTERVAL) => most = most.max(self.resources()),
             }
         }
     }
 
-    /// What it holds now.
-    pub fn holding(&self) -> Holding {
+    /// The resources at this moment.
+    pub fn resources(&self) -> Resources {
         let directory = Path::new("/proc").join(self.child.id().to_string());
         let status = fs::read_to_string(directory.join("status")).expect("it runs, on Linux");
         let rss = status
             .lines()
             .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
         let files = fs::read_dir(directory.join("fd")).unwrap().count();
-        Holding { rss: rss.expect("VmRSS"), files: u64::try_from(files).unwrap() }
+        Resources { rss: rss.expect("VmRSS"), files: u64::try_from(files).unwrap() }
     }
 }
 
@@ -167,7 +169,7 @@ impl Drop for Process {
     }
 }
 
-/// A program in `directory`, on these cores only.
+/// A command that runs in `directory`, pinned to these cores.
 fn command(program: &str, arguments: &[&str], cores: Option<&str>, directory: &Path) -> Command {
     let mut command = match cores {
         Some(cores) => {
@@ -177,13 +179,13 @@ fn command(program: &str, arguments: &[&str], cores: Option<&str>, directory: &P
         }
         None => Command::new(program),
     };
-    // No setting comes from whoever started us.
+    // The caller's environment must not change the settings.
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command.args(arguments).current_dir(directory).stdin(Stdio::null());
     command
 }
 
-/// Where the service listens, by its log.
+/// The service's addresses, from its log.
 fn addresses(text: &str) -> Option<(SocketAddr, SocketAddr)> {
     let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let line = lines.into_iter().find(|line| line["message"] == "serving")?;
@@ -191,14 +193,15 @@ fn addresses(text: &str) -> Option<(SocketAddr, SocketAddr)> {
     Some((address("public")?, address("admin")?))
 }
 
-/// Processes that want all of a core, beside whoever else is there. Dropped, they end.
+/// Busy processes, each of which uses a whole core if it can. Killed when dropped.
 #[derive(Debug)]
-pub struct Neighbours(Vec<Child>);
+pub struct BusyProcesses(Vec<Child>);
 
-impl Neighbours {
-    /// So many on these cores.
+impl BusyProcesses {
+    /// Starts this number of busy processes on these cores.
     pub fn start(number: usize, cores: &str) -> Self {
-        // Each replaces the one before, so that the child is the last; it ends with us in any case.
+        // Each program replaces the previous one, so the child is the last. `--pdeathsig` kills it
+        // if this process dies.
         let child = ["setpriv", "--pdeathsig", "KILL", "sh", "-c", "while :; do :; done"];
         let busy = [["-c", cores].as_slice(), &child].concat();
         let start = |_| Command::new("taskset").args(&busy).spawn().unwrap();
@@ -206,31 +209,31 @@ impl Neighbours {
     }
 }
 
-impl Drop for Neighbours {
+impl Drop for BusyProcesses {
     fn drop(&mut self) {
         self.0.iter_mut().for_each(end);
     }
 }
 
-/// Either may find that it has ended already.
+/// The process may have ended already.
 fn end(child: &mut Child) {
     drop(child.kill());
     drop(child.wait());
 }
 
-/// Two sets of cores, for the service and for all else; `None` where they can't be kept apart.
-/// Found out once: who is pinned sees fewer cores.
-pub fn apart() -> Option<(String, String)> {
-    static APART: OnceLock<Option<(String, String)>> = OnceLock::new();
+/// Two disjoint sets of cores, for the service and for everything else; `None` if that is
+/// impossible. Determined once, because a pinned process sees fewer cores.
+pub fn separate_cores() -> Option<(String, String)> {
+    static SEPARATE_CORES: OnceLock<Option<(String, String)>> = OnceLock::new();
     let find = || {
         let cores = std::thread::available_parallelism().ok()?.get();
         let works = Command::new("taskset").arg("--version").stdout(Stdio::null()).status().is_ok();
         (works && cores > 1).then(|| ("0".to_owned(), format!("1-{}", cores - 1)))
     };
-    APART.get_or_init(find).clone()
+    SEPARATE_CORES.get_or_init(find).clone()
 }
 
-/// Keeps this process on these cores.
+/// Pins this process to these cores.
 pub fn pin_self(cores: &str) {
     let me = std::process::id().to_string();
     let pinned =
@@ -238,7 +241,7 @@ pub fn pin_self(cores: &str) {
     assert!(pinned.is_ok_and(|status| status.success()), "taskset -p {cores}");
 }
 
-/// Lets this thread run only when no other wants its core (`SCHED_IDLE`, sched(7)).
+/// Lets this thread run only if no other needs its core (`SCHED_IDLE`, sched(7)).
 pub fn idle_thread() {
     let thread = rustix::thread::gettid().to_string();
     let status = Command::new("chrt").args(["--idle", "--pid", "0", &thread]).status();

@@ -1,4 +1,4 @@
-//! What each came to when the baseline was written, and whether it has got dearer since.
+//! Compares the counts with the stored baseline.
 
 use std::{collections::BTreeMap, fs, process::Command};
 
@@ -6,36 +6,35 @@ use serde::{Deserialize, Serialize};
 
 use super::{subject::Subject, valgrind};
 
-/// In the repository.
+/// Path in the repository.
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions/baseline.toml");
 
 const HEAD: &str = "# What a request takes. Written by `benches/instructions/run --renew`.\n";
 
-/// Instructions may be more by this part of the baseline's. Runs of one build differ by a tenth of
-/// that.
+/// Instructions may exceed the baseline by this share. Runs of one build differ by a tenth of that.
 const TOLERANCE: f64 = 0.03;
 
-/// Allocations may be more by so many: buffers grow now and then.
+/// Allocations may exceed the baseline by this number, because buffers grow now and then.
 const ALLOCATIONS_TOLERANCE: f64 = 0.2;
 
-/// What was counted, by subject.
+/// The counts by subject.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Counts {
-    /// Another compiler makes other code.
+    /// Another compiler generates other code.
     rustc: String,
     instructions: BTreeMap<String, f64>,
     allocations: BTreeMap<String, f64>,
 }
 
-/// The service's answer first: the floors repeat it.
+/// The service is first, because the bare servers repeat its response.
 const SUBJECTS: [Subject; 6] =
     [Subject::Hit, Subject::Logged, Subject::First, Subject::Miss, Subject::Bare, Subject::Asking];
 
-/// Those whose allocations are counted, too.
+/// The subjects whose allocations are counted, too.
 const ALLOCATING: [Subject; 3] = [Subject::Hit, Subject::Logged, Subject::Bare];
 
 impl Counts {
-    /// Counts.
+    /// Counts all subjects.
     pub fn take() -> Self {
         let rustc = Command::new("rustc").arg("--version").output().unwrap().stdout;
         let by_name = |subjects: &[Subject], count: fn(Subject) -> f64, digits: f64| {
@@ -60,8 +59,8 @@ impl Counts {
         fs::write(FILE, HEAD.to_owned() + &toml::to_string(self).unwrap()).unwrap();
     }
 
-    /// Prints both; tells whether all is within the tolerance.
-    pub fn tell(&self, baseline: &Self) -> bool {
+    /// Prints both; returns whether all counts are within the tolerance.
+    pub fn print(&self, baseline: &Self) -> bool {
         let mut passed = true;
         for (what, now, before, most) in [
             ("instructions", &self.instructions, &baseline.instructions, None),

@@ -20,10 +20,10 @@
 #[path = "../common/bare.rs"]
 mod bare;
 mod baseline;
+mod fixed_clock;
 #[path = "../common/plain.rs"]
 mod plain;
 mod stand_in;
-mod standing;
 mod subject;
 mod valgrind;
 
@@ -60,11 +60,11 @@ struct Flags {
 }
 
 /// Flags that start a run.
-const OURS: [&str; 5] = ["--check", "--renew", "--subject", "--stand-in", "--help"];
+const RUN_FLAGS: [&str; 5] = ["--check", "--renew", "--subject", "--stand-in", "--help"];
 
 fn main() -> ExitCode {
     // `cargo test --benches` may pass flags of libtest.
-    let is_ours = |it: &String| OURS.iter().any(|flag| it.starts_with(flag));
+    let is_ours = |it: &String| RUN_FLAGS.iter().any(|flag| it.starts_with(flag));
     if !std::env::args().any(|it| is_ours(&it)) {
         println!("Does nothing without a flag; see benches/instructions/run.");
         return ExitCode::SUCCESS;
@@ -82,5 +82,5 @@ fn main() -> ExitCode {
     if flags.renew {
         counts.write();
     }
-    if counts.tell(&Counts::read()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if counts.print(&Counts::read()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -1,4 +1,5 @@
-//! Juspay's stand-in and its issuer, in a process of their own: what they take isn't counted.
+//! The simulator and its issuer in a process of their own, so that their instructions are not
+//! counted.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},
@@ -8,22 +9,22 @@ use std::{
 
 use simulator::{Algorithm, MintRequest};
 
-use super::standing::StandingClock;
+use super::fixed_clock::FixedClock;
 
-/// A stand-in that is there as long as this is.
+/// A running simulator, stopped when dropped.
 #[derive(Debug)]
 pub struct StandIn {
     pub base_url: String,
     pub merchant: String,
     pub issuer_url: String,
-    /// Bearer tokens, each of another customer.
+    /// Access tokens, each of another customer.
     pub tokens: Vec<String>,
-    /// Ends with our end of its standard input.
+    /// Exits when this end of its standard input is closed.
     _process: Child,
 }
 
 impl StandIn {
-    /// Starts one that mints so many tokens.
+    /// Starts a simulator that mints this number of tokens.
     pub fn start(tokens: u32) -> Self {
         let mut process = Command::new(std::env::current_exe().unwrap())
             .args(["--stand-in", &tokens.to_string()])
@@ -31,24 +32,24 @@ impl StandIn {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut said = BufReader::new(process.stdout.take().unwrap()).lines();
-        let mut line = || said.next().unwrap().unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let mut line = || lines.next().unwrap().unwrap();
         let (base_url, merchant, issuer_url) = (line(), line(), line());
         let tokens = (0..tokens).map(|_| line()).collect();
         Self { base_url, merchant, issuer_url, tokens, _process: process }
     }
 }
 
-/// Be one.
+/// Runs the simulator.
 pub fn run(tokens: u32) {
     actix_web::rt::System::new().block_on(async {
         let config = simulator::Config::on_free_ports();
-        let config = simulator::Config { clock: Arc::new(StandingClock), ..config };
+        let config = simulator::Config { clock: Arc::new(FixedClock), ..config };
         let juspay = simulator::start(config).await.unwrap();
         let (simulator, issuer) = (juspay.simulator(), juspay.issuer());
         println!("{}\n{}\n{}", simulator.base_url(), simulator.merchant(), issuer.issuer_url());
         for number in 0..tokens {
-            // Names of one length, and so are the answers.
+            // Ids of the same length, so that all responses have the same length.
             let wish = MintRequest::of(&format!("bench_{number:05}"));
             let wish = MintRequest { algorithm: Algorithm::RS256, ..wish };
             println!("{}", issuer.mint(&wish).unwrap());

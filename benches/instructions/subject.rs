@@ -1,5 +1,5 @@
-//! What is counted: the service as it is served, or actix-web alone, asked by a client in the same
-//! process over loopback.
+//! The measured program: the service or actix-web alone, called over loopback by a client in the
+//! same process.
 
 use std::{
     fs,
@@ -17,56 +17,59 @@ use clap::ValueEnum;
 use juspay_bff::{app::Application, clock::Clock, settings::Sources, telemetry};
 
 use super::{
-    bare::{self, Answer, Question},
-    plain::{self, Plain, is_ok},
+    bare::{self, JuspayCall, RecordedResponse},
+    fixed_clock::FixedClock,
+    plain::{self, BlockingClient, is_ok},
     stand_in::StandIn,
-    standing::StandingClock,
 };
 
-/// Who answers what.
+/// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Subject {
-    /// The service a known caller's cached customer, access log off.
+    /// The service: a cached customer of a cached token, access log off.
     Hit,
     /// The same, access log on.
     Logged,
-    /// The same, whose token is verified each time.
+    /// The same, but the token is verified each time.
     First,
-    /// The service a known caller's customer, for which it asks Juspay.
+    /// The service: a cached token, but the customer is fetched from Juspay.
     Miss,
     /// actix-web alone.
     Bare,
-    /// actix-web, which asks Juspay with awc alone.
+    /// actix-web, which calls Juspay with awc alone.
     Asking,
 }
 
-/// Asked so often first, that all is warm.
+/// Number of requests before counting starts.
 const WARM_UP: u32 = 100;
 
-/// Between two requests the server comes to rest, so that each is one round of its event loop.
+/// The pause between two requests, in which the server becomes idle, so that each request is one
+/// round of its event loop.
 const REST: Duration = Duration::from_millis(3);
 
-/// Time for the service to get its keys, valgrind's slowness included: each try too early is counted.
-const START: Duration = Duration::from_secs(1);
+/// Time for the service to fetch its keys, including valgrind's slowness. Each attempt before that
+/// is counted.
+const START_TIME: Duration = Duration::from_secs(1);
 
-/// A server on its way.
+/// A server that was started.
 #[derive(Debug, Clone, Copy)]
 struct Ready {
     address: SocketAddr,
-    /// The service's other listener.
+    /// The service's admin listener.
     admin: Option<SocketAddr>,
 }
 
-/// Serves, asks so often, and ends. The service leaves an answer at `answer`, where actix-web
-/// alone takes it from.
+/// Serves, sends this number of requests, and ends. The service writes its response to `answer`,
+/// where actix-web reads it.
 pub fn run(subject: Subject, requests: u32, answer: &Path) {
-    // A pool of randomness costs millions of instructions, at whatever moment somebody wants it first.
+    // Filling a pool of random numbers costs millions of instructions, and would happen at any
+    // time.
     aws_lc_rs::rand::fill(&mut [0]).unwrap();
     let customers = if subject == Subject::Miss { WARM_UP + requests } else { 1 };
     let stand_in = Arc::new(StandIn::start(customers));
     let asked: Vec<_> = stand_in.tokens.iter().map(|token| plain::request(token)).collect();
     let ready = start(subject, Arc::clone(&stand_in), answer.to_owned());
-    let mut client = Plain::open(ready.address).unwrap();
+    let mut client = BlockingClient::open(ready.address).unwrap();
     let first = until_ok(&mut client, &asked[0], ready.address);
     if subject == Subject::Hit {
         fs::write(answer, first).unwrap();
@@ -79,36 +82,40 @@ pub fn run(subject: Subject, requests: u32, answer: &Path) {
     }
     let mut asked = asked.iter().cycle().map(Vec::as_slice);
     ask(&mut client, &mut asked, WARM_UP);
-    ask_counted(&mut client, &mut asked, requests);
-    // Nothing is taken apart, as that would be counted, too.
+    request_counted(&mut client, &mut asked, requests);
+    // Responses are not parsed, because that would be counted, too.
     drop(stand_in);
     std::process::exit(0);
 }
 
-/// Asks until keys are there, and then once more: the answer of a hit.
-fn until_ok(client: &mut Plain, request: &[u8], address: SocketAddr) -> Vec<u8> {
+/// Sends requests until keys are available, and then another one; returns the response, a hit.
+fn until_ok(client: &mut BlockingClient, request: &[u8], address: SocketAddr) -> Vec<u8> {
     while !is_ok(client.exchange(request).unwrap()) {
-        thread::sleep(START);
-        *client = Plain::open(address).unwrap();
+        thread::sleep(START_TIME);
+        *client = BlockingClient::open(address).unwrap();
     }
     client.exchange(request).unwrap().to_vec()
 }
 
-/// Lets the service forget all customers, but not its callers.
+/// Purges all customers, but not the verified tokens.
 fn purge(admin: SocketAddr) {
     let request = b"POST /cache/purge HTTP/1.1\r\nHost: localhost\r\n\
         Content-Type: application/json\r\nContent-Length: 12\r\n\r\n{\"all\":true}";
-    assert!(is_ok(Plain::open(admin).unwrap().exchange(request).unwrap()));
+    assert!(is_ok(BlockingClient::open(admin).unwrap().exchange(request).unwrap()));
 }
 
-/// From here on is counted (`--dump-before`), so the name must be found in the program.
+/// Counting starts here (`--dump-before`), so this name must exist in the program.
 #[inline(never)]
-fn ask_counted<'r>(client: &mut Plain, asked: &mut impl Iterator<Item = &'r [u8]>, times: u32) {
+fn request_counted<'r>(
+    client: &mut BlockingClient,
+    asked: &mut impl Iterator<Item = &'r [u8]>,
+    times: u32,
+) {
     ask(client, asked, times);
 }
 
-/// An answer is whole when its JSON is: to read its head would be counted, too.
-fn ask<'r>(client: &mut Plain, asked: &mut impl Iterator<Item = &'r [u8]>, times: u32) {
+/// A response is complete when its JSON is. Parsing its head would be counted, too.
+fn ask<'r>(client: &mut BlockingClient, asked: &mut impl Iterator<Item = &'r [u8]>, times: u32) {
     for request in asked.take(usize::try_from(times).unwrap()) {
         thread::sleep(REST);
         let answer = client.exchange_until(request, |answer| answer.ends_with(b"}")).unwrap();
@@ -131,23 +138,23 @@ fn start(subject: Subject, stand_in: Arc<StandIn>, answer: PathBuf) -> Ready {
     started.recv().unwrap()
 }
 
-fn serve_bare(answer: &Path, question: Option<Question>, ready: &Sender<Ready>) {
-    let answer = Answer::read(&fs::read(answer).unwrap());
+fn serve_bare(answer: &Path, question: Option<JuspayCall>, ready: &Sender<Ready>) {
+    let answer = RecordedResponse::read(&fs::read(answer).unwrap());
     let listen = ([127, 0, 0, 1], 0).into();
     actix_web::rt::System::new().block_on(async {
         let (server, address) = match question {
             None => bare::serve(answer, 1, listen).unwrap(),
-            Some(question) => bare::serve_asking(answer, question, 1, listen).unwrap(),
+            Some(question) => bare::serve_fetching(answer, question, 1, listen).unwrap(),
         };
         ready.send(Ready { address, admin: None }).unwrap();
         server.await.unwrap();
     });
 }
 
-/// What the floor of misses asks with: `sim_key:` in base64 (RFC 7617).
-fn question(stand_in: &StandIn) -> Question {
+/// The call to Juspay of the bare server; `sim_key:` in base64 (RFC 7617).
+fn question(stand_in: &StandIn) -> JuspayCall {
     let StandIn { base_url, merchant, .. } = stand_in;
-    Question {
+    JuspayCall {
         url: format!("{base_url}/customers/bench_00000?options.get_client_auth_token=true"),
         key: "Basic c2ltX2tleTo=".to_owned(),
         merchant: merchant.clone(),
@@ -159,7 +166,7 @@ fn serve(stand_in: &StandIn, more: &str, ready: &Sender<Ready>) {
         let settings = Sources::default().text("the run's", settings(stand_in, more));
         let loaded = settings.load().unwrap();
         telemetry::init(&loaded.settings.log).unwrap();
-        let clock: Arc<dyn Clock> = Arc::new(StandingClock);
+        let clock: Arc<dyn Clock> = Arc::new(FixedClock);
         let application = Application::build(loaded, clock).unwrap();
         let address = application.public_addresses()[0];
         ready.send(Ready { address, admin: Some(application.admin_addresses()[0]) }).unwrap();
@@ -167,7 +174,7 @@ fn serve(stand_in: &StandIn, more: &str, ready: &Sender<Ready>) {
     });
 }
 
-/// As `make bench` has them: limits are in the path, but too high to refuse.
+/// The same as in `make bench`: limits are checked, but are too high to reject requests.
 fn settings(stand_in: &StandIn, more: &str) -> String {
     let StandIn { base_url, merchant, issuer_url, .. } = stand_in;
     format!(

@@ -1,4 +1,4 @@
-//! Runs this program under valgrind, which counts.
+//! Runs this program under valgrind, which counts instructions and allocations.
 
 use std::{
     fs,
@@ -8,18 +8,19 @@ use std::{
 
 use super::subject::Subject;
 
-/// Requests whose instructions are counted.
+/// Number of requests whose instructions are counted.
 const REQUESTS: u32 = 300;
 
-/// Requests whose allocations are. More, as those before the first one are counted with them, and are
-/// some hundreds more or less each time, by how long the service waits for its keys.
+/// Number of requests whose allocations are counted. More, because allocations before the first
+/// request are counted as well, and vary by some hundreds with the time that the service waits for
+/// its keys.
 const ALLOCATING_REQUESTS: u32 = 3000;
 
-/// Where the profiles stay, to be looked at.
+/// Directory of the profiles.
 const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/instructions");
 
-/// glibc's plain memcpy and memset: which of the others it takes depends on the machine, and valgrind
-/// counts some of them by the byte.
+/// glibc's generic memcpy and memset. The machine determines which optimized variant glibc uses,
+/// and valgrind counts some of them per byte.
 const PLAIN_LIBC: &str = "glibc.cpu.hwcaps=-AVX2,-AVX512F,-AVX512VL,-AVX512BW,-ERMS,-FSRM";
 
 /// Instructions of one request.
@@ -32,7 +33,7 @@ pub fn instructions(subject: Subject) -> f64 {
             format!("--callgrind-out-file={}", out.display()),
         ];
         run(&arguments, subject, requests);
-        // What came before is in a file of its own.
+        // Counts before the first request are in another file.
         let text = fs::read_to_string(out).unwrap();
         number(text.lines().find_map(|line| line.strip_prefix("totals: ")).expect("totals"))
     };
@@ -43,16 +44,16 @@ pub fn instructions(subject: Subject) -> f64 {
 pub fn allocations(subject: Subject) -> f64 {
     let count = |requests| {
         let arguments = ["--tool=dhat".to_owned(), "--dhat-out-file=/dev/null".to_owned()];
-        let told = run(&arguments, subject, requests);
+        let output = run(&arguments, subject, requests);
         // `==1== Total:     12,345 bytes in 678 blocks`
-        let line = told.lines().find(|line| line.contains(" Total: ")).expect("a total");
+        let line = output.lines().find(|line| line.contains(" Total: ")).expect("a total");
         let (_, blocks) = line.rsplit_once(" bytes in ").unwrap();
         number(blocks.strip_suffix(" blocks").unwrap())
     };
     (count(ALLOCATING_REQUESTS) - count(0)) / f64::from(ALLOCATING_REQUESTS)
 }
 
-/// Gives what valgrind has to say.
+/// Returns the output of valgrind.
 fn run(arguments: &[String], subject: Subject, requests: u32) -> String {
     let output = Command::new("valgrind")
         .env("GLIBC_TUNABLES", PLAIN_LIBC)
@@ -65,9 +66,9 @@ fn run(arguments: &[String], subject: Subject, requests: u32) -> String {
         .stdout(Stdio::null())
         .output()
         .expect("valgrind is installed (benches/instructions/run does it)");
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{told}");
-    told
+    let report = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{report}");
+    report
 }
 
 fn file(name: &str) -> PathBuf {

@@ -1,5 +1,4 @@
-//! Steers the simulator and its issuer, and reads the service's admin listener, over HTTP as any
-//! tester would.
+//! Controls the simulator and its issuer, and reads the service's admin listener, over HTTP.
 
 use std::net::SocketAddr;
 
@@ -16,7 +15,7 @@ pub struct Control {
     admin: SocketAddr,
 }
 
-/// Connections to each; a request here is short.
+/// Connections to each server. Requests here are short.
 const CONNECTIONS: usize = 64;
 
 impl Control {
@@ -28,17 +27,17 @@ impl Control {
         }
     }
 
-    /// The fault of every answer of Juspay's, for `customer` or for all, until [`Self::heal`].
+    /// Sets the fault of every response of Juspay, for `customer` or for all, until [`Self::heal`].
     pub async fn fail(&self, fault: &Value) {
         self.steer("POST", "/faults", &json!({"fault": fault})).await;
     }
 
-    /// The fault of the next request on each connection to Juspay that has been used up to now.
+    /// Sets the fault of the next request on each connection to Juspay that was used before.
     pub async fn make_connections_stale(&self, fault: &Value) {
         self.steer("POST", "/connections", &json!({"fault": fault})).await;
     }
 
-    /// The fault of every answer for one customer, until [`Self::heal`].
+    /// Sets the fault of every response for one customer, until [`Self::heal`].
     pub async fn fail_for(&self, customer: &str, fault: &Value) {
         self.steer("POST", "/faults", &json!({"customer": customer, "fault": fault})).await;
     }
@@ -53,19 +52,19 @@ impl Control {
         self.steer("POST", "/keys", &json!({"key": key, "enabled": enabled})).await;
     }
 
-    /// Uses a client auth token as the SDK would: whether Juspay takes it.
+    /// Uses a client auth token as the SDK would. Returns whether Juspay accepts it.
     pub async fn uses(&self, token: &str) -> bool {
         let path = "/_simulator/tokens/use";
         ask(&self.simulator, "POST", path, &json!({"token": token})).await.0 == 200
     }
 
-    /// The calls that Juspay saw, of all customers together.
+    /// The number of calls to Juspay for all customers.
     pub async fn calls(&self) -> u64 {
         let counts = self.steer("GET", "/counts", &Value::Null).await;
         counts.as_object().unwrap().values().filter_map(Value::as_u64).sum()
     }
 
-    /// The calls that Juspay saw for one customer.
+    /// The number of calls to Juspay for one customer.
     pub async fn calls_for(&self, customer: &str) -> u64 {
         let counts = self.steer("GET", "/counts", &Value::Null).await;
         counts[customer].as_u64().unwrap_or_default()
@@ -78,14 +77,14 @@ impl Control {
         answer
     }
 
-    /// New signing keys; those of until now stay published up to the next rotation.
+    /// Creates new signing keys; the previous ones stay published until the next rotation.
     pub async fn rotate_issuer(&self) {
         let (status, answer) =
             ask(&self.issuer, "POST", "/rotate", &json!({"overlap": true})).await;
         assert_eq!(status, 200, "{answer}");
     }
 
-    /// A bearer token that lives for so many seconds.
+    /// An access token with this life in seconds.
     pub async fn mint(&self, subject: &str, life: u64) -> String {
         let wish = json!({"subject": subject, "life": life});
         let (status, answer) = ask(&self.issuer, "POST", "/token", &wish).await;
@@ -93,14 +92,14 @@ impl Control {
         answer["access_token"].as_str().unwrap().to_owned()
     }
 
-    /// How often the issuer has been asked for its keys.
+    /// The number of fetches of the issuer's keys.
     pub async fn key_fetches(&self) -> u64 {
         let (status, counts) = ask(&self.issuer, "GET", "/counts", &Value::Null).await;
         assert_eq!(status, 200, "{counts}");
         counts[JWKS_PATH].as_u64().unwrap_or_default()
     }
 
-    /// The service's metrics as they are now.
+    /// The service's current metrics.
     pub async fn metrics(&self) -> Metrics {
         let mut connection = Connection::open(self.admin).await.unwrap();
         let reply = connection.exchange(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
@@ -120,13 +119,13 @@ impl Control {
     }
 }
 
-/// The series of a scrape, without their prefix. Those of floats and of other processes are left
-/// out.
+/// The series of a scrape, without their prefix. Series of floats and of other processes are
+/// omitted.
 #[derive(Debug)]
 pub struct Metrics(Vec<(String, u64)>);
 
 impl Metrics {
-    /// The sum of the series of that name whose labels satisfy `labels`.
+    /// The sum of the series with this name whose labels satisfy `labels`.
     pub fn sum(&self, name: &str, labels: impl Fn(&str) -> bool) -> u64 {
         let fits = |series: &str| match series.strip_prefix(name) {
             Some(rest) => (rest.is_empty() || rest.starts_with('{')) && labels(rest),
@@ -135,12 +134,12 @@ impl Metrics {
         self.0.iter().filter(|(series, _)| fits(series)).map(|(_, value)| value).sum()
     }
 
-    /// The sum of all series of that name.
+    /// The sum of all series with this name.
     pub fn all(&self, name: &str) -> u64 {
         self.sum(name, |_| true)
     }
 
-    /// Each series of that name by its labels.
+    /// Each series with this name by its labels.
     pub fn each(&self, name: &str) -> impl Iterator<Item = (&str, u64)> {
         self.0.iter().filter_map(move |(series, value)| {
             Some((series.strip_prefix(name)?.strip_prefix('{')?.strip_suffix('}')?, *value))

@@ -1,20 +1,20 @@
-//! Makes bearer tokens that no issuer has signed, each another one, from a token that one has.
+//! Makes invalid access tokens from a valid one, each different.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
-/// What is wrong with a forger's tokens.
+/// What is invalid in the tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Forgery {
-    /// Their `kid` is nobody's, each another. They were issued long ago, so that no new key explains it.
+    /// A random, unknown `kid`. Old `iat` values rule out that a new key explains it.
     RandomKid,
-    /// Their `kid` is good; the signature is one of another token, altered.
+    /// A known `kid`, and the altered signature of another token.
     Signature,
 }
 
-/// Makes forged tokens that name the customer of a good one.
+/// Makes forged tokens that name the customer of a valid one.
 #[derive(Debug)]
 pub struct Forger {
     forgery: Forgery,
@@ -24,12 +24,12 @@ pub struct Forger {
     made: AtomicU64,
 }
 
-/// Of a signature of ES256 (RFC 7518 §3.4) the last bytes are altered: it stays well-formed, so that
-/// checking it costs as much as checking a good one.
+/// The altered bytes of an ES256 signature (RFC 7518 §3.4): the last ones. The signature stays
+/// well-formed, so checking it costs as much as checking a valid one.
 const ALTERED: usize = 8;
 
 impl Forger {
-    /// A forger who has got hold of this token.
+    /// A forger with this valid token.
     pub fn new(forgery: Forgery, token: &str) -> Self {
         let parts: Vec<_> =
             token.split('.').map(|part| URL_SAFE_NO_PAD.decode(part).unwrap()).collect();
@@ -44,7 +44,7 @@ impl Forger {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
         let (mut header, mut claims) = (self.header.clone(), self.claims.clone());
         let mut signature = self.signature.clone();
-        // No two are the same: a cache of tokens would be of no use.
+        // No two tokens are equal, so a cache of tokens would not help.
         claims["jti"] = json!(format!("forged-{number}"));
         match self.forgery {
             Forgery::RandomKid => {

@@ -1,5 +1,5 @@
-//! Floods of forged tokens: does the issuer notice, do valid callers, does the service's memory, and
-//! is each forged token refused in plain words?
+//! Floods of forged tokens: they must be rejected with a clear error, must not cause calls to the
+//! issuer, and must not affect valid callers or the service's memory.
 
 use std::{
     sync::Arc,
@@ -12,23 +12,23 @@ use tokio::{
 };
 
 use super::{
+    client::Client,
     forger::Forgery,
     http::Pool,
     load::{Load, on_its_own},
-    phone::Phone,
-    process::Holding,
+    process::Resources,
     storm::FLOORS,
     tally::Counts,
-    verdict::{Report, complaints, grouped, percent, spread},
-    world::{Design, World},
+    verdict::{Report, grouped, log_messages, percent, spread},
+    world::{World, WorldOptions},
 };
 
-/// What comes.
+/// The kind of forged tokens.
 #[derive(Debug)]
 pub struct Attack {
     name: &'static str,
     forgery: Forgery,
-    /// Whether the issuer takes new keys in the middle of it.
+    /// Whether the issuer rotates its keys during the attack.
     rotates: bool,
 }
 
@@ -47,133 +47,137 @@ pub const FORGED_SIGNATURES: Attack = Attack {
 /// Forged tokens per second.
 const FORGED_RATE: u32 = 5000;
 
-/// Their connections.
+/// Connections of the attack.
 const CONNECTIONS: usize = 1000;
 
-/// Customers with a token in memory, and how often they ask, a second.
+/// Number of customers with a cached token, and the rate of their requests, per second.
 const CUSTOMERS: u32 = 1000;
 const HIT_RATE: u32 = 500;
 const QUIET_TIME: Duration = Duration::from_secs(5);
 
-/// Between two of them that come with a token which is good, but new.
-const NEWCOMER_EACH: Duration = Duration::from_millis(50);
+/// Interval of requests with valid but new tokens.
+const NEW_TOKEN_INTERVAL: Duration = Duration::from_millis(50);
 
 /// `auth.jwks_cooldown`, the default.
 const COOLDOWN: Duration = Duration::from_secs(10);
 
-/// A fetch after a cool-down, and a newcomer who notices.
-const FETCHED_WITHIN: Duration = Duration::from_secs(1);
+/// A new key must be accepted within this time: a fetch after a cool-down, and the next request
+/// that uses the key.
+const FETCH_TIME: Duration = Duration::from_secs(1);
 
-/// Growth of memory, KiB: 32 KiB of buffers a connection, and as much again for a thousand tokens that
-/// wait for their check.
-const GROWTH: u64 = 2 * 32 * 1000;
+/// Maximum growth of memory, KiB: 32 KiB of buffers per connection, and as much again for a
+/// thousand tokens that wait for their check.
+const MAX_GROWTH: u64 = 2 * 32 * 1000;
 
-/// Access lines would measure the disk.
+/// Access log lines would measure the disk.
 const SETTINGS: &str = "log.access = \"off\"";
 
-/// What a forged token may be told: it is refused, unless it isn't even looked at.
-const REFUSALS: [(u16, &str); 2] = [(401, "invalid_token"), (503, "overloaded")];
+/// Allowed responses to a forged token: rejected as invalid, or without a check.
+const ALLOWED_FOR_FORGED: [(u16, &str); 2] = [(401, "invalid_token"), (503, "overloaded")];
 
-/// What a newcomer may be told.
-const ANSWERS: [(u16, &str); 4] =
+/// Allowed responses to a valid new token.
+const ALLOWED_FOR_VALID: [(u16, &str); 4] =
     [(200, "ok"), (429, "rate_limited"), (503, "keys_unavailable"), (503, "overloaded")];
 
-/// What an attack has shown.
-struct Seen {
+/// The measurements of an attack.
+struct Measurements {
     quiet: Counts,
     hits: Counts,
     forged: Counts,
-    newcomers: Newcomers,
-    /// How long it took to send it, and to answer it.
+    new_tokens: NewTokens,
+    /// The duration of sending, and until the last response.
     took: Duration,
     elapsed: Duration,
-    /// The time of its core that the service used meanwhile.
+    /// CPU time of the service during the attack.
     used: Duration,
-    before: Holding,
-    most: Holding,
-    /// Fetches of the key set: as the issuer saw, and as the service counted.
+    before: Resources,
+    most: Resources,
+    /// Fetches of the key set: as counted by the issuer, and by the service.
     fetches: u64,
-    told_fetches: u64,
+    counted_fetches: u64,
     errors: u64,
 }
 
-/// What those with new tokens were answered.
-struct Newcomers {
-    /// Up to the rotation.
+/// The responses to valid new tokens.
+struct NewTokens {
+    /// Signed before the rotation.
     old_key: Counts,
     new_key: Counts,
-    /// From the rotation to the first who was served by a new key.
-    found_after: Option<Duration>,
+    /// Time from the rotation to the first success with a new key.
+    accepted_after: Option<Duration>,
 }
 
 pub async fn run(attack: &Attack, time: Duration) -> Report {
-    let design = Design { token_life: 900, apart: true, neighbours: 0, settings: SETTINGS };
-    let world = Arc::new(World::start(&design).await);
-    let phones = world.phones("warm", CUSTOMERS, 3600).await;
-    let hits = Load::new(Arc::new(Pool::new(world.public, 256)), phones, FLOORS);
+    let options =
+        WorldOptions { token_life: 900, own_cores: true, busy_processes: 0, settings: SETTINGS };
+    let world = Arc::new(World::start(&options).await);
+    let clients = world.clients("warm", CUSTOMERS, 3600).await;
+    let hits = Load::new(Arc::new(Pool::new(world.public, 256)), clients, FLOORS);
     hits.open_loop(500, Duration::from_secs(u64::from(CUSTOMERS / 500)), |_, _, _| ()).await;
     hits.tally.take();
     hits.open_loop(HIT_RATE, QUIET_TIME, |_, _, _| ()).await;
     let quiet = hits.tally.take();
 
-    let forger = Phone::forging("warm0".to_owned(), &world.control, attack.forgery).await;
+    let forger = Client::forging("warm0".to_owned(), &world.control, attack.forgery).await;
     let pool = Arc::new(Pool::new(world.public, CONNECTIONS));
     let crowd = Load::new(pool, [Arc::new(forger)].into(), FLOORS);
-    let flooding = on_its_own(rush(crowd.clone(), time));
+    let attack_task = on_its_own(attack_with(crowd.clone(), time));
     let rotation = attack.rotates.then_some(time / 2);
-    let coming = tokio::spawn(come_anew(Arc::clone(&world), hits.clone(), time, rotation));
-    let (before, used) = (world.service.holding(), world.service.cpu());
+    let new_tokens_task =
+        tokio::spawn(send_new_tokens(Arc::clone(&world), hits.clone(), time, rotation));
+    let (before, used) = (world.service.resources(), world.service.cpu());
     let fetches = world.control.key_fetches().await;
-    let told_fetches = world.control.metrics().await.all("jwks_refreshes_total");
+    let counted_fetches = world.control.metrics().await.all("jwks_refreshes_total");
     let began = Instant::now();
     let hitting = hits.open_loop(HIT_RATE, time, |_, _, _| ());
-    let all = async { tokio::join!(flooding, coming, hitting) };
-    let ((took, newcomers, _), most) = world.service.watched(all).await;
+    let all = async { tokio::join!(attack_task, new_tokens_task, hitting) };
+    let ((took, new_tokens, _), most) = world.service.sample_during(all).await;
     let elapsed = began.elapsed();
     let metrics = world.control.metrics().await;
-    let errors = complaints(&world.service.output());
-    let errors = errors.iter().filter(|(told, _)| told.starts_with("ERROR")).map(|(_, it)| it);
+    let errors = log_messages(&world.service.output());
+    let errors =
+        errors.iter().filter(|(message, _)| message.starts_with("ERROR")).map(|(_, it)| it);
 
-    let seen = Seen {
+    let measured = Measurements {
         quiet,
         hits: hits.tally.take(),
         forged: crowd.tally.take(),
-        newcomers: newcomers.unwrap(),
+        new_tokens: new_tokens.unwrap(),
         took,
         elapsed,
         used: world.service.cpu().saturating_sub(used),
         before,
         most,
         fetches: world.control.key_fetches().await - fetches,
-        told_fetches: metrics.all("jwks_refreshes_total") - told_fetches,
+        counted_fetches: metrics.all("jwks_refreshes_total") - counted_fetches,
         errors: errors.sum(),
     };
     let mut report = Report::new(format!("{FORGED_RATE}/s for {time:?}, {}", attack.name));
     report.measure("cores", &world.cores);
-    report.tell_attack(&seen, attack);
-    report.check_attack(&seen);
-    report.check_callers(&seen, attack);
+    report.report_attack(&measured, attack);
+    report.check_attack(&measured);
+    report.check_callers(&measured, attack);
     report
 }
 
-/// The flood itself; gives how long it took to send.
-async fn rush(crowd: Load, time: Duration) -> Duration {
+/// The attack itself; returns the duration of sending.
+async fn attack_with(crowd: Load, time: Duration) -> Duration {
     crowd.pool.fill(CONNECTIONS).await;
-    crowd.pool.greet().await;
+    crowd.pool.warm_up().await;
     crowd.open_loop(FORGED_RATE, time, |_, _, _| ()).await
 }
 
-/// Cached customers who come with new tokens; amid them, the issuer's keys are rotated.
-async fn come_anew(
+/// Cached customers send requests with new tokens; the issuer's keys are rotated meanwhile.
+async fn send_new_tokens(
     world: Arc<World>,
     load: Load,
     time: Duration,
     rotation: Option<Duration>,
-) -> Newcomers {
-    let (old_key, new_key) = (load.counted_apart(), load.counted_apart());
+) -> NewTokens {
+    let (old_key, new_key) = (load.with_own_counts(), load.with_own_counts());
     let (start, mut rotated) = (Instant::now(), None::<Instant>);
-    let mut asking = JoinSet::new();
-    let mut each = interval(NEWCOMER_EACH);
+    let mut requests = JoinSet::new();
+    let mut each = interval(NEW_TOKEN_INTERVAL);
     each.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for customer in (0..CUSTOMERS).cycle() {
         each.tick().await;
@@ -185,24 +189,24 @@ async fn come_anew(
             rotated = Some(Instant::now());
         }
         let load = if rotated.is_some() { new_key.clone() } else { old_key.clone() };
-        let phone = Phone::new(format!("warm{customer}"), &world.control, 3600).await;
-        asking.spawn(async move {
-            let served = load.ask(&phone).await.is_some_and(|judged| judged.outcome.0 == 200);
+        let client = Client::new(format!("warm{customer}"), &world.control, 3600).await;
+        requests.spawn(async move {
+            let served = load.ask(&client).await.is_some_and(|checked| checked.outcome.0 == 200);
             rotated.filter(|_| served).map(|rotated| rotated.elapsed())
         });
     }
-    let found_after = asking.join_all().await.into_iter().flatten().min();
-    Newcomers { old_key: old_key.tally.take(), new_key: new_key.tally.take(), found_after }
+    let accepted_after = requests.join_all().await.into_iter().flatten().min();
+    NewTokens { old_key: old_key.tally.take(), new_key: new_key.tally.take(), accepted_after }
 }
 
 impl Report {
-    fn tell_attack(&mut self, seen: &Seen, attack: &Attack) {
-        self.measure("forged tokens per second", grouped(seen.sent_a_second()));
+    fn report_attack(&mut self, measured: &Measurements, attack: &Attack) {
+        self.measure("forged tokens per second", grouped(measured.sent_a_second()));
         self.measure("connections", CONNECTIONS);
-        self.measure_answers("forged: ", &seen.forged);
-        self.measure("known tokens before the flood", spread(&seen.quiet.all()));
-        self.measure("known tokens during the flood", spread(&seen.hits.all()));
-        let Newcomers { old_key, new_key, found_after } = &seen.newcomers;
+        self.measure_answers("forged: ", &measured.forged);
+        self.measure("known tokens before the flood", spread(&measured.quiet.all()));
+        self.measure("known tokens during the flood", spread(&measured.hits.all()));
+        let NewTokens { old_key, new_key, accepted_after } = &measured.new_tokens;
         self.measure_answers("new tokens: ", old_key);
         self.measure("share of them served", percent(old_key.ok().count(), old_key.all().count()));
         if attack.rotates {
@@ -211,64 +215,68 @@ impl Report {
                 "share of them served",
                 percent(new_key.ok().count(), new_key.all().count()),
             );
-            self.measure("time until the new key is accepted", after(*found_after));
+            self.measure("time until the new key is accepted", after(*accepted_after));
         }
-        self.measure("fetches of the key set", seen.fetches);
-        let (used, whole) = (seen.used.as_millis(), seen.elapsed.as_millis());
+        self.measure("fetches of the key set", measured.fetches);
+        let (used, whole) = (measured.used.as_millis(), measured.elapsed.as_millis());
         self.measure(
             "share of its core that the service used",
             format!("{} %", used * 100 / whole),
         );
-        let (before, most) = (seen.before, seen.most);
+        let (before, most) = (measured.before, measured.most);
         self.measure("memory, KiB", format!("{} → at most {}", before.rss, most.rss));
         self.measure("open files", format!("{} → at most {}", before.files, most.files));
     }
 
-    fn check_attack(&mut self, seen: &Seen) {
-        let Seen { forged, before, most, fetches, .. } = seen;
-        let sent = seen.sent_a_second();
-        let told = format!("{}, {} not sent", grouped(sent), forged.unsent);
+    fn check_attack(&mut self, measured: &Measurements) {
+        let Measurements { forged, before, most, fetches, .. } = measured;
+        let sent = measured.sent_a_second();
+        let observed = format!("{}, {} not sent", grouped(sent), forged.unsent);
         let enough = u64::from(FORGED_RATE) * 99 / 100;
-        self.check(format!("{FORGED_RATE} forged tokens per second"), told, sent >= enough);
-        let cooldowns = seen.elapsed.as_secs() / COOLDOWN.as_secs() + 1;
+        self.check(format!("{FORGED_RATE} forged tokens per second"), observed, sent >= enough);
+        let cooldowns = measured.elapsed.as_secs() / COOLDOWN.as_secs() + 1;
         let what = "at least one key fetch, and at most one per cool-down";
-        let told = format!("{fetches} in {:.1?}", seen.elapsed);
-        self.check(what, told, (1..=cooldowns).contains(fetches));
+        let observed = format!("{fetches} in {:.1?}", measured.elapsed);
+        self.check(what, observed, (1..=cooldowns).contains(fetches));
         self.same(
             "jwks_refreshes_total equals the fetches that the issuer saw",
             *fetches,
-            seen.told_fetches,
+            measured.counted_fetches,
         );
-        let other = others(forged, &REFUSALS);
-        let told = format!("{other} others {:?}", forged.breaches_shown());
-        self.check("each forged token gets 401 or 503 overloaded", told, other == 0);
-        let told = format!("{} KiB more", most.rss.saturating_sub(before.rss));
-        let what = format!("memory grows by at most {} MiB", GROWTH / 1024);
-        self.check(what, told, most.rss <= before.rss + GROWTH);
-        self.check("no error in the log", seen.errors, seen.errors == 0);
+        let other = others(forged, &ALLOWED_FOR_FORGED);
+        let observed = format!("{other} others {:?}", forged.first_violations());
+        self.check("each forged token gets 401 or 503 overloaded", observed, other == 0);
+        let observed = format!("{} KiB more", most.rss.saturating_sub(before.rss));
+        let what = format!("memory grows by at most {} MiB", MAX_GROWTH / 1024);
+        self.check(what, observed, most.rss <= before.rss + MAX_GROWTH);
+        self.check("no error in the log", measured.errors, measured.errors == 0);
     }
 
-    fn check_callers(&mut self, seen: &Seen, attack: &Attack) {
-        let Newcomers { old_key, new_key, found_after } = &seen.newcomers;
-        let lost = others(&seen.hits, &ANSWERS[..1]) + seen.hits.unsent;
-        let told = format!("{lost} of {} not served", grouped(seen.hits.all().count()));
-        self.check("all known tokens are served", told, lost == 0);
-        let lost = [old_key, new_key].map(|it| others(it, &ANSWERS) + it.unsent);
+    fn check_callers(&mut self, measured: &Measurements, attack: &Attack) {
+        let NewTokens { old_key, new_key, accepted_after } = &measured.new_tokens;
+        let lost = others(&measured.hits, &ALLOWED_FOR_VALID[..1]) + measured.hits.unsent;
+        let observed = format!("{lost} of {} not served", grouped(measured.hits.all().count()));
+        self.check("all known tokens are served", observed, lost == 0);
+        let lost = [old_key, new_key].map(|it| others(it, &ALLOWED_FOR_VALID) + it.unsent);
         let lost = lost.iter().sum::<u64>();
         self.check("new tokens get only 200, 429 or 503", lost, lost == 0);
         let all = old_key.all().count();
-        let told = format!("{} of {all}", old_key.ok().count());
-        self.check("all new tokens of a known key are served", told, old_key.ok().count() == all);
+        let observed = format!("{} of {all}", old_key.ok().count());
+        self.check(
+            "all new tokens of a known key are served",
+            observed,
+            old_key.ok().count() == all,
+        );
         if attack.rotates {
-            let most = COOLDOWN + FETCHED_WITHIN;
-            let found = found_after.is_some_and(|after| after <= most);
+            let most = COOLDOWN + FETCH_TIME;
+            let found = accepted_after.is_some_and(|after| after <= most);
             let what = format!("a new key is accepted within {most:?}");
-            self.check(what, after(*found_after), found);
+            self.check(what, after(*accepted_after), found);
         }
     }
 }
 
-impl Seen {
+impl Measurements {
     fn sent_a_second(&self) -> u64 {
         let sent = self.forged.all().count() + self.forged.broken;
         sent * 1000 / u64::try_from(self.took.as_millis()).unwrap()
@@ -279,8 +287,8 @@ fn after(time: Option<Duration>) -> String {
     time.map_or_else(|| "never".to_owned(), |time| format!("{time:.1?}"))
 }
 
-/// Requests that weren't answered, or otherwise than `allowed`, or wrongly.
+/// Requests without a response, with another response than `allowed`, or with a violation.
 fn others(counts: &Counts, allowed: &[(u16, &str)]) -> u64 {
     let fine = allowed.iter().map(|(status, code)| counts.of(*status, code).count());
-    counts.all().count() - fine.sum::<u64>() + counts.broken + counts.breaches
+    counts.all().count() - fine.sum::<u64>() + counts.broken + counts.violations
 }

@@ -1,5 +1,5 @@
-//! Load: requests of phones, in an open loop (due by the clock, whatever the service does) or in a
-//! closed one (as fast as answers come).
+//! Load: clients' requests in an open loop (at a fixed rate, independent of the responses) or in a
+//! closed one (the next request follows the response).
 
 use std::{
     sync::{
@@ -13,81 +13,83 @@ use std::{
 use tokio::{runtime::Builder, sync::oneshot, task::JoinSet};
 
 use super::{
+    client::{CheckedResponse, Client, Floors},
     http::Pool,
-    phone::{Floors, Judged, Phone},
     process,
     tally::Tally,
 };
 
-/// Between two looks at which requests are due.
+/// Interval of sending the requests that are due.
 const TICK: Duration = Duration::from_millis(1);
 
-/// Does `work` on a thread of its own, when nobody else wants its core: what measures latencies
-/// there isn't late because a crowd is sent beside it.
+/// Runs `work` on a thread of its own that runs only if no other needs its core: the requests that
+/// `work` sends must not delay the measurement of other latencies.
 pub async fn on_its_own<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
-    let (tell, told) = oneshot::channel();
+    let (sender, receiver) = oneshot::channel();
     thread::spawn(move || {
         process::idle_thread();
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        // Nobody waits any more when the run has failed.
-        drop(tell.send(runtime.block_on(work)));
+        // The receiver is gone if the run has failed.
+        drop(sender.send(runtime.block_on(work)));
     });
-    told.await.unwrap()
+    receiver.await.unwrap()
 }
 
-/// Phones that send over a pool, and where their answers are counted.
+/// Clients that send over a pool, and the counts of their responses.
 #[derive(Debug, Clone)]
 pub struct Load {
     pub pool: Arc<Pool>,
-    pub phones: Arc<[Arc<Phone>]>,
+    pub clients: Arc<[Arc<Client>]>,
     pub floors: Floors,
     pub tally: Arc<Tally>,
     next: Arc<AtomicU64>,
 }
 
 impl Load {
-    pub fn new(pool: Arc<Pool>, phones: Arc<[Arc<Phone>]>, floors: Floors) -> Self {
-        Self { pool, phones, floors, tally: Arc::default(), next: Arc::default() }
+    pub fn new(pool: Arc<Pool>, clients: Arc<[Arc<Client>]>, floors: Floors) -> Self {
+        Self { pool, clients, floors, tally: Arc::default(), next: Arc::default() }
     }
 
-    /// The same, counted elsewhere.
-    pub fn counted_apart(&self) -> Self {
+    /// The same load with counts of its own.
+    pub fn with_own_counts(&self) -> Self {
         Self { tally: Arc::default(), ..self.clone() }
     }
 
-    /// The next phone, in turn.
-    fn next(&self) -> Arc<Phone> {
+    /// The next client, in turn.
+    fn next(&self) -> Arc<Client> {
         let next = self.next.fetch_add(1, Ordering::Relaxed);
-        Arc::clone(&self.phones[usize::try_from(next).unwrap() % self.phones.len()])
+        Arc::clone(&self.clients[usize::try_from(next).unwrap() % self.clients.len()])
     }
 
-    /// One request of one phone. The latency counts from when it is really sent: that a timer here
-    /// is late is no doing of the service's, and each request has a connection to itself.
-    pub async fn ask(&self, phone: &Phone) -> Option<Judged> {
+    /// Sends one request of a client. The latency starts when the request is really sent, because a
+    /// late timer of this program is not the service's fault, and each request has a connection to
+    /// itself.
+    pub async fn ask(&self, client: &Client) -> Option<CheckedResponse> {
         let sent = Instant::now();
-        let judge = |reply: &super::http::Reply<'_>| phone.judge(reply, self.floors);
-        match self.pool.exchange(&phone.request(), judge).await {
+        let check = |reply: &super::http::Reply<'_>| client.check(reply, self.floors);
+        match self.pool.exchange(&client.request(), check).await {
             None => self.tally.unsent(),
             Some(Err(error)) => self.tally.broke(&error),
-            Some(Ok(judged)) => {
-                self.tally.answered(judged.outcome.clone(), judged.source, sent.elapsed());
-                if let Some(what) = &judged.breach {
-                    self.tally.breach(what.clone());
+            Some(Ok(checked)) => {
+                self.tally.answered(checked.outcome.clone(), checked.source, sent.elapsed());
+                if let Some(what) = &checked.violation {
+                    self.tally.violation(what.clone());
                 }
-                return Some(judged);
+                return Some(checked);
             }
         }
         None
     }
 
-    /// Sends `rate` requests a second for `time`, phones in turn, and waits for their answers.
-    /// Gives how long it took to send them: longer than `time` when that was more than we can do.
-    /// `see` gets each answer, with the phone's id and whether it had been served when it asked.
+    /// Sends `rate` requests a second for `time`, from all clients in turn, and waits for the
+    /// responses. Returns the duration of sending, which exceeds `time` if this program can't send
+    /// that fast. `see` gets each response, with the customer's id and whether the customer had
+    /// been served before.
     pub async fn open_loop(
         &self,
         rate: u32,
         time: Duration,
-        see: impl Fn(&str, bool, &Judged) + Clone + Send + 'static,
+        see: impl Fn(&str, bool, &CheckedResponse) + Clone + Send + 'static,
     ) -> Duration {
         let start = Instant::now();
         let gap = Duration::from_secs(1) / rate;
@@ -97,15 +99,15 @@ impl Load {
             let now = Instant::now();
             if due > now {
                 tokio::time::sleep(TICK).await;
-            } else if !self.pool.has_room() {
+            } else if !self.pool.has_capacity() {
                 self.tally.unsent();
                 due += gap;
             } else {
-                let (load, see, phone) = (self.clone(), see.clone(), self.next());
+                let (load, see, client) = (self.clone(), see.clone(), self.next());
                 under_way.spawn(async move {
-                    let served = phone.has_been_served();
-                    if let Some(judged) = load.ask(&phone).await {
-                        see(&phone.id, served, &judged);
+                    let served = client.was_served();
+                    if let Some(checked) = load.ask(&client).await {
+                        see(&client.id, served, &checked);
                     }
                 });
                 due += gap;
@@ -121,8 +123,8 @@ impl Load {
         took
     }
 
-    /// Sends the next request on each of `number` connections as soon as the last is answered;
-    /// gives the number of answers a second.
+    /// Sends the next request on each of `number` connections as soon as the previous response is
+    /// complete. Returns the number of responses a second.
     pub async fn closed_loop(&self, number: usize, time: Duration) -> u64 {
         let (start, over) = (Instant::now(), Arc::<AtomicBool>::default());
         let mut loops = JoinSet::new();

@@ -6,9 +6,9 @@
 //! so that `cargo bench` and `cargo test --benches` skip it.
 //!
 //! [`world`] owns the processes, [`control`] controls the simulator, [`load`] sends requests over
-//! [`http`], [`phone`] checks responses (some requests are a [`forger`]'s), [`tally`] counts them,
-//! [`verdict`] compares and prints. The runs are [`steady`] (with [`upsets`]) and [`oddities`],
-//! [`storm`], [`flood`] and [`forgeries`].
+//! [`http`], [`client`] checks responses (some requests are a [`forger`]'s), [`tally`] counts them,
+//! [`verdict`] compares and prints. The runs are [`steady`] (with [`disturbances`]) and
+//! [`faulty_customers`], [`storm`], [`flood`] and [`forgeries`].
 
 #![expect(
     clippy::unwrap_used,
@@ -22,22 +22,22 @@
     reason = "a run that panics fails, as it should; and it measures the machine's own time"
 )]
 
+mod client;
 mod control;
+mod disturbances;
+mod faulty_customers;
 mod flood;
 mod forger;
 mod forgeries;
 #[path = "../common/http.rs"]
 mod http;
 mod load;
-mod oddities;
-mod phone;
 #[path = "../common/process.rs"]
 #[expect(dead_code, reason = "the speed runs use the rest")]
 mod process;
 mod steady;
 mod storm;
 mod tally;
-mod upsets;
 mod verdict;
 mod world;
 
@@ -74,11 +74,11 @@ struct Flags {
 }
 
 /// Flags that start a run.
-const OURS: [&str; 4] = ["--minutes", "--overload", "--forgeries", "--help"];
+const RUN_FLAGS: [&str; 4] = ["--minutes", "--overload", "--forgeries", "--help"];
 
 fn main() -> ExitCode {
     // `cargo test --benches` may pass flags of libtest.
-    let is_ours = |it: &String| OURS.iter().any(|flag| it.starts_with(flag));
+    let is_ours = |it: &String| RUN_FLAGS.iter().any(|flag| it.starts_with(flag));
     if !std::env::args().any(|it| is_ours(&it)) {
         println!("Does nothing without a flag; see the Makefile.");
         return ExitCode::SUCCESS;
@@ -100,19 +100,19 @@ async fn run(flags: &Flags) -> bool {
             token_life: flags.token_life,
         })
         .await
-        .tell();
-        passed &= oddities::run().await.tell();
+        .print();
+        passed &= faulty_customers::run().await.print();
     }
     if flags.overload {
-        passed &= storm::run(&storm::SLOW).await.tell();
-        passed &= storm::run(&storm::DEAD).await.tell();
-        passed &= flood::run(&flood::KNOWN_TOKENS).await.tell();
-        passed &= flood::run(&flood::NEW_TOKENS).await.tell();
+        passed &= storm::run(&storm::SLOW).await.print();
+        passed &= storm::run(&storm::DEAD).await.print();
+        passed &= flood::run(&flood::KNOWN_TOKENS).await.print();
+        passed &= flood::run(&flood::NEW_TOKENS).await.print();
     }
     if let Some(seconds) = flags.forgeries {
         let time = Duration::from_secs(seconds);
-        passed &= forgeries::run(&forgeries::RANDOM_KIDS, time).await.tell();
-        passed &= forgeries::run(&forgeries::FORGED_SIGNATURES, time).await.tell();
+        passed &= forgeries::run(&forgeries::RANDOM_KIDS, time).await.print();
+        passed &= forgeries::run(&forgeries::FORGED_SIGNATURES, time).await.print();
     }
     passed
 }

@@ -1,10 +1,10 @@
-//! The soak: steady load while Juspay fails again and again and keys are rotated.
+//! The soak: steady load while Juspay fails repeatedly and keys are rotated.
 //!
-//! Customers who have been served once and go on asking must never notice. Strangers, who come
-//! once, are let down while Juspay fails; they keep the retries and the breaker at work. While only
-//! pooled connections fail, they must not notice either.
+//! Customers that were served before and continue to send requests must always be served. New
+//! customers, which send one request each, get errors while Juspay fails; they exercise the retries
+//! and the breaker. While only pooled connections fail, new customers must be served as well.
 
-mod judgement;
+mod checks;
 
 use std::{
     sync::{
@@ -16,19 +16,19 @@ use std::{
 
 use tokio::{task::JoinSet, time::sleep};
 
-use self::judgement::Evidence;
+use self::checks::Evidence;
 use super::{
+    client::{CheckedResponse, Client, Floors},
+    disturbances::{self, BEARER_LIFE, DisturbanceCounts},
     http::Pool,
     load::Load,
-    phone::{Floors, Judged, Phone},
-    process::Holding,
+    process::Resources,
     tally::Tally,
-    upsets::{self, BEARER_LIFE, Counted},
     verdict::{Report, grouped, ms, percent},
-    world::{Design, World},
+    world::{World, WorldOptions},
 };
 
-/// What is soaked.
+/// The parameters of a soak.
 #[derive(Debug)]
 pub struct Plan {
     pub time: Duration,
@@ -39,8 +39,8 @@ pub struct Plan {
     pub token_life: u32,
 }
 
-/// `cache.outage_min_remaining`, seconds: below the default, as these tokens live so shortly that
-/// its 30 s wouldn't leave room for an outage, a breaker's pause and a backoff before it.
+/// `cache.outage_min_remaining`, seconds. Less than the default of 30 s, because these tokens have
+/// a short life, which must leave time for an outage after a breaker's pause and a backoff.
 const OUTAGE_FLOOR: u64 = 10;
 
 const SETTINGS: &str = r#"
@@ -49,162 +49,167 @@ const SETTINGS: &str = r#"
     limits.per_customer = "6000/min"
 "#;
 
-/// The phones' connections, and how many there may be when the machine is slow. All are there from
-/// the first second on, so that what they hold in the service isn't taken for a leak.
+/// The number of clients' connections, and the maximum on a slow machine. All are opened in the
+/// first second, so that their memory does not look like a leak.
 const CONNECTIONS: usize = 800;
 const CONNECTIONS_AT_MOST: usize = 1600;
 
-/// Between two strangers.
-const STRANGER_EACH: Duration = Duration::from_millis(250);
+/// Interval of new customers.
+const NEW_CUSTOMER_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Of so many answers, the token of one is used at Juspay a second before the end it was said to
-/// have.
-const PROOF_EACH: u64 = 200;
+/// Of this number of responses, one token is used at Juspay a second before its reported expiry.
+const RESPONSES_PER_PROOF: u64 = 200;
 
-const PROGRESS_EACH: Duration = Duration::from_secs(10);
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What the tasks of a soak share.
+/// Data that the tasks of a soak share.
 #[derive(Debug, Default)]
-struct Seen {
-    /// Answers other than 200 to customers who had been served before.
-    let_down: Tally,
-    /// Answers other than 200 to strangers while only pooled connections failed.
-    let_down_strangers: Tally,
-    /// Tokens used at Juspay shortly before their told end, and those that it refused.
+struct SoakData {
+    /// Responses other than 200 to customers that were served before.
+    errors_for_cached: Tally,
+    /// Responses other than 200 to new customers while only pooled connections failed.
+    errors_for_new: Tally,
+    /// Tokens used at Juspay shortly before their reported expiry, and those that it rejected.
     proofs: AtomicU64,
-    refused_proofs: AtomicU64,
+    rejected_proofs: AtomicU64,
     answers: AtomicU64,
-    /// Once a second; the phones' connections aren't counted among the open files.
-    holdings: Mutex<Vec<Holding>>,
-    upsets: Arc<Counted>,
+    /// Sampled every second. The clients' connections do not count as open files.
+    samples: Mutex<Vec<Resources>>,
+    disturbances: Arc<DisturbanceCounts>,
 }
 
 pub async fn run(plan: &Plan) -> Report {
-    let design =
-        Design { token_life: plan.token_life, apart: false, neighbours: 0, settings: SETTINGS };
-    let world = Arc::new(World::start(&design).await);
-    let phones = world.phones("soak", plan.customers, BEARER_LIFE).await;
+    let options = WorldOptions {
+        token_life: plan.token_life,
+        own_cores: false,
+        busy_processes: 0,
+        settings: SETTINGS,
+    };
+    let world = Arc::new(World::start(&options).await);
+    let clients = world.clients("soak", plan.customers, BEARER_LIFE).await;
     let pool = Arc::new(Pool::new(world.public, CONNECTIONS_AT_MOST));
-    // A quarter of the life, which `Date` makes up to two seconds shorter.
+    // A quarter of the life; `Date` may reduce it by up to two seconds.
     let normal = OUTAGE_FLOOR.max(u64::from(plan.token_life - 2) / 4).min(120);
     let floors = Floors { normal, outage: OUTAGE_FLOOR };
-    let load = Load::new(pool, Arc::clone(&phones), floors);
-    let strangers = load.counted_apart();
-    let seen = Arc::new(Seen::default());
+    let load = Load::new(pool, Arc::clone(&clients), floors);
+    let new_customers = load.with_own_counts();
+    let data = Arc::new(SoakData::default());
 
     load.pool.fill(CONNECTIONS).await;
     let start = Instant::now();
-    let upsets = upsets::begin(&world, plan.time, &phones, &seen.upsets);
+    let disturbances = disturbances::begin(&world, plan.time, &clients, &data.disturbances);
     let mut watchers = JoinSet::new();
-    watchers.spawn(hold(Arc::clone(&world), Arc::clone(&load.pool), Arc::clone(&seen)));
-    watchers.spawn(progress(Arc::clone(&world), load.clone(), Arc::clone(&seen)));
+    watchers.spawn(sample_resources(Arc::clone(&world), Arc::clone(&load.pool), Arc::clone(&data)));
+    watchers.spawn(progress(Arc::clone(&world), load.clone(), Arc::clone(&data)));
     let end = start + plan.time;
-    let coming = come_once(Arc::clone(&world), strangers.clone(), Arc::clone(&seen), end);
-    let coming = tokio::spawn(coming);
+    let new_customers_task =
+        send_new_customers(Arc::clone(&world), new_customers.clone(), Arc::clone(&data), end);
+    let new_customers_task = tokio::spawn(new_customers_task);
     let proofs = Arc::new(Mutex::new(JoinSet::new()));
     let see = {
-        let (world, seen, proofs) = (Arc::clone(&world), Arc::clone(&seen), Arc::clone(&proofs));
-        move |id: &str, served: bool, judged: &Judged| {
-            seen.look_at(id, served, judged);
-            seen.prove(&world, judged, end, &proofs);
+        let (world, data, proofs) = (Arc::clone(&world), Arc::clone(&data), Arc::clone(&proofs));
+        move |id: &str, served: bool, checked: &CheckedResponse| {
+            data.check_response(id, served, checked);
+            data.use_before_expiry(&world, checked, end, &proofs);
         }
     };
     load.open_loop(plan.rate, plan.time, see).await;
-    coming.await.unwrap();
-    drop(upsets);
+    new_customers_task.await.unwrap();
+    drop(disturbances);
     drop(watchers);
     let proofs = std::mem::take(&mut *proofs.lock().unwrap());
     proofs.join_all().await;
     world.control.heal().await;
-    let evidence = Evidence::gather(&world, &load, &strangers, &seen).await;
-    judgement::report(plan, &evidence, &seen)
+    let evidence = Evidence::gather(&world, &load, &new_customers, &data).await;
+    checks::report(plan, &evidence, &data)
 }
 
-impl Seen {
-    fn look_at(&self, id: &str, served: bool, judged: &Judged) {
-        if served && judged.outcome.0 != 200 {
-            self.let_down.breach(format!("{id}: {:?}", judged.outcome));
+impl SoakData {
+    fn check_response(&self, id: &str, served: bool, checked: &CheckedResponse) {
+        if served && checked.outcome.0 != 200 {
+            self.errors_for_cached.violation(format!("{id}: {:?}", checked.outcome));
         }
     }
 
-    /// Now and then, lets Juspay judge whether a token lives as long as was told.
-    fn prove(
+    /// For a few responses, lets Juspay check whether the token has its reported life.
+    fn use_before_expiry(
         self: &Arc<Self>,
         world: &Arc<World>,
-        judged: &Judged,
+        checked: &CheckedResponse,
         end: Instant,
         proofs: &Mutex<JoinSet<()>>,
     ) {
-        let Some((token, left)) = &judged.token else { return };
+        let Some((token, left)) = &checked.token else { return };
         let wait = Duration::from_secs(left.saturating_sub(1));
-        let is_chosen = self.answers.fetch_add(1, Ordering::Relaxed).is_multiple_of(PROOF_EACH);
+        let is_chosen =
+            self.answers.fetch_add(1, Ordering::Relaxed).is_multiple_of(RESPONSES_PER_PROOF);
         if !is_chosen || Instant::now() + wait > end {
             return;
         }
-        let (seen, world, token) = (Arc::clone(self), Arc::clone(world), token.clone());
+        let (data, world, token) = (Arc::clone(self), Arc::clone(world), token.clone());
         let mut proofs = proofs.lock().unwrap();
         while proofs.try_join_next().is_some() {}
         proofs.spawn(async move {
             sleep(wait).await;
-            seen.proofs.fetch_add(1, Ordering::Relaxed);
+            data.proofs.fetch_add(1, Ordering::Relaxed);
             if !world.control.uses(&token).await {
-                seen.refused_proofs.fetch_add(1, Ordering::Relaxed);
+                data.rejected_proofs.fetch_add(1, Ordering::Relaxed);
             }
         });
     }
 }
 
-/// New customers, each of whom asks once.
-async fn come_once(world: Arc<World>, load: Load, seen: Arc<Seen>, end: Instant) {
+/// New customers, each of which sends one request.
+async fn send_new_customers(world: Arc<World>, load: Load, data: Arc<SoakData>, end: Instant) {
     let mut under_way = JoinSet::new();
     for number in 0.. {
         if Instant::now() > end {
             break;
         }
-        let (world, load, seen) = (Arc::clone(&world), load.clone(), Arc::clone(&seen));
+        let (world, load, data) = (Arc::clone(&world), load.clone(), Arc::clone(&data));
         under_way.spawn(async move {
-            let phone = Phone::new(format!("stranger{number}"), &world.control, 60).await;
-            let only_pools_fail = seen.upsets.only_pools_fail.load(Ordering::Relaxed);
-            if let Some(judged) = load.ask(&phone).await
+            let client = Client::new(format!("new{number}"), &world.control, 60).await;
+            let only_pools_fail = data.disturbances.only_pools_fail.load(Ordering::Relaxed);
+            if let Some(checked) = load.ask(&client).await
                 && only_pools_fail
-                && judged.outcome.0 != 200
+                && checked.outcome.0 != 200
             {
-                seen.let_down_strangers.breach(format!("{}: {:?}", phone.id, judged.outcome));
+                data.errors_for_new.violation(format!("{}: {:?}", client.id, checked.outcome));
             }
         });
-        sleep(STRANGER_EACH).await;
+        sleep(NEW_CUSTOMER_INTERVAL).await;
     }
     under_way.join_all().await;
 }
 
-/// Notes what the service holds.
-async fn hold(world: Arc<World>, phones: Arc<Pool>, seen: Arc<Seen>) {
+/// Samples the service's resources.
+async fn sample_resources(world: Arc<World>, clients: Arc<Pool>, data: Arc<SoakData>) {
     loop {
-        let mut held = world.service.holding();
-        held.files = held.files.saturating_sub(u64::try_from(phones.open()).unwrap());
-        seen.holdings.lock().unwrap().push(held);
+        let mut sample = world.service.resources();
+        sample.files = sample.files.saturating_sub(u64::try_from(clients.open()).unwrap());
+        data.samples.lock().unwrap().push(sample);
         sleep(Duration::from_secs(1)).await;
     }
 }
 
-async fn progress(world: Arc<World>, load: Load, seen: Arc<Seen>) {
+async fn progress(world: Arc<World>, load: Load, data: Arc<SoakData>) {
     let start = Instant::now();
     loop {
-        sleep(PROGRESS_EACH).await;
-        let (counts, held) = (load.tally.counts(), world.service.holding());
-        let (all, failing) = (counts.all(), seen.upsets.failing.load(Ordering::Relaxed) > 0);
+        sleep(PROGRESS_INTERVAL).await;
+        let (counts, sample) = (load.tally.counts(), world.service.resources());
+        let (all, failing) = (counts.all(), data.disturbances.failing.load(Ordering::Relaxed) > 0);
         println!(
             "{:>4} s  {} responses, {} not 200, {} failed for cached customers, {} hits, p99 {}, \
              max {}, {} MiB, {} files{}",
             start.elapsed().as_secs(),
             grouped(all.count()),
             counts.not_ok(),
-            seen.let_down.counts().breaches,
+            data.errors_for_cached.counts().violations,
             percent(counts.source("hit") + counts.source("outage"), all.count()),
             ms(all.p99()),
             ms(all.most()),
-            held.rss / 1024,
-            held.files,
+            sample.rss / 1024,
+            sample.files,
             if failing { ", Juspay failing" } else { "" },
         );
     }

@@ -1,14 +1,14 @@
-//! Counts of answers, and how long they took.
+//! Counts of responses, and their latencies.
 
 use std::{collections::BTreeMap, sync::Mutex, time::Duration};
 
-/// Breaches kept to be shown; all are counted.
-const SHOWN: usize = 10;
+/// Number of faulty responses that are printed; all are counted.
+const MAX_PRINTED: usize = 10;
 
-/// Parts that each power of two is cut into: latencies are off by 1.6 % at most.
+/// Buckets per power of two, as a power of two: latencies are at most 1.6 % too high.
 const PARTS_BITS: u32 = 6;
 
-/// Latencies in buckets, so that their number doesn't matter.
+/// Latencies in buckets, so memory does not grow with their number.
 #[derive(Debug, Clone, Default)]
 pub struct Latencies {
     buckets: Vec<u64>,
@@ -46,7 +46,7 @@ impl Latencies {
         self.most
     }
 
-    /// The latency that so many thousandths stay below.
+    /// The latency that this number of thousandths do not exceed.
     pub fn permille(&self, permille: u64) -> Duration {
         let mut left = (self.count * permille).div_ceil(1000);
         for (bucket, count) in self.buckets.iter().enumerate() {
@@ -67,8 +67,8 @@ impl Latencies {
     }
 }
 
-/// Small values have buckets of their own; larger ones share one with those of the same leading
-/// bits.
+/// Small values have buckets of their own; larger ones share one with all values that have the same
+/// leading bits.
 fn bucket(value: u64) -> usize {
     let shift = (u64::BITS - value.leading_zeros()).saturating_sub(PARTS_BITS + 1);
     let bucket = (u64::from(shift) << PARTS_BITS) + (value >> shift);
@@ -81,22 +81,22 @@ fn upper_end(bucket: usize) -> u64 {
     (((bucket - (shift << PARTS_BITS)) + 1) << shift) - 1
 }
 
-/// An answer's status and problem code; `ok` for none.
+/// A response's status and problem code, which is `ok` without a problem.
 pub type Outcome = (u16, String);
 
-/// What has been answered.
+/// Counts of responses.
 #[derive(Debug, Clone, Default)]
 pub struct Counts {
     /// By status and code.
     pub answers: BTreeMap<Outcome, Latencies>,
-    /// 200s by what `Cache-Status` says, its numbers left out.
+    /// 200s by the source in `Cache-Status`.
     pub sources: BTreeMap<&'static str, u64>,
-    /// Connections that broke before the answer, or never came to be.
+    /// Connections that broke before the response or could not be opened.
     pub broken: u64,
     /// Requests that were due while all connections were busy.
     pub unsent: u64,
-    /// What shouldn't be.
-    pub breaches: u64,
+    /// Faulty responses.
+    pub violations: u64,
     shown: Vec<String>,
 }
 
@@ -119,27 +119,27 @@ impl Counts {
         self.sources.get(name).copied().unwrap_or_default()
     }
 
-    /// Answers that aren't 200.
+    /// Responses other than 200.
     pub fn not_ok(&self) -> u64 {
         self.all().count() - self.ok().count()
     }
 
     /// `200 ok: 12, 503 overloaded: 3`
     pub fn outcomes(&self) -> String {
-        let told = self
+        let observed = self
             .answers
             .iter()
             .map(|((status, code), latencies)| format!("{status} {code}: {}", latencies.count()));
-        told.collect::<Vec<_>>().join(", ")
+        observed.collect::<Vec<_>>().join(", ")
     }
 
-    /// The first breaches, to be shown.
-    pub fn breaches_shown(&self) -> &[String] {
+    /// The first faulty responses.
+    pub fn first_violations(&self) -> &[String] {
         &self.shown
     }
 }
 
-/// Counts that are written from everywhere.
+/// Counts that all tasks share.
 #[derive(Debug, Default)]
 pub struct Tally(Mutex<Counts>);
 
@@ -155,7 +155,7 @@ impl Tally {
     pub fn broke(&self, why: &std::io::Error) {
         let mut counts = self.0.lock().unwrap();
         counts.broken += 1;
-        if counts.shown.len() < SHOWN {
+        if counts.shown.len() < MAX_PRINTED {
             counts.shown.push(format!("a connection broke: {why}"));
         }
     }
@@ -164,10 +164,10 @@ impl Tally {
         self.0.lock().unwrap().unsent += 1;
     }
 
-    pub fn breach(&self, what: String) {
+    pub fn violation(&self, what: String) {
         let mut counts = self.0.lock().unwrap();
-        counts.breaches += 1;
-        if counts.shown.len() < SHOWN {
+        counts.violations += 1;
+        if counts.shown.len() < MAX_PRINTED {
             counts.shown.push(what);
         }
     }
@@ -176,7 +176,7 @@ impl Tally {
         self.0.lock().unwrap().clone()
     }
 
-    /// The counts until now; from now on it counts anew.
+    /// Returns the counts and resets them.
     pub fn take(&self) -> Counts {
         std::mem::take(&mut self.0.lock().unwrap())
     }

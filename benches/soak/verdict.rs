@@ -1,4 +1,4 @@
-//! What a run has shown: measures, checks, and both as Markdown.
+//! The result of a run: measurements and checks, printed as Markdown.
 
 use std::{collections::BTreeMap, fmt::Display, time::Duration};
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::tally::{Counts, Latencies};
 
-/// The end of a run.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Report {
     title: String,
@@ -26,31 +26,31 @@ impl Report {
         Self { title: title.into(), measures: Vec::new(), checks: Vec::new() }
     }
 
-    /// A row of the table.
+    /// Adds a measurement.
     pub fn measure(&mut self, what: impl Into<String>, value: impl Display) {
         self.measures.push((what.into(), format!("{value}")));
     }
 
-    /// A row for each sort of answer.
-    pub fn measure_answers(&mut self, whose: &str, counts: &Counts) {
+    /// Adds a row for each kind of response.
+    pub fn measure_answers(&mut self, prefix: &str, counts: &Counts) {
         for ((status, code), latencies) in &counts.answers {
-            let told = format!("{}, {}", grouped(latencies.count()), spread(latencies));
-            self.measure(format!("{whose}{status} {code}"), told);
+            let observed = format!("{}, {}", grouped(latencies.count()), spread(latencies));
+            self.measure(format!("{prefix}{status} {code}"), observed);
         }
     }
 
-    /// Something that must be so, with what was seen.
+    /// Adds a check with the observed value.
     pub fn check(&mut self, what: impl Into<String>, seen: impl Display, passed: bool) {
         self.checks.push(Check { what: what.into(), seen: format!("{seen}"), passed });
     }
 
-    /// Two counts that must be the same.
+    /// Checks that two counts are equal.
     pub fn same(&mut self, what: impl Into<String>, one: u64, other: u64) {
         self.check(what, format!("{one} and {other}"), one == other);
     }
 
-    /// Prints all; tells whether every check passed.
-    pub fn tell(&self) -> bool {
+    /// Prints the report; returns whether every check passed.
+    pub fn print(&self) -> bool {
         println!("\n### {}\n\n| measure | |\n|---|---|", self.title);
         for (what, value) in &self.measures {
             println!("| {what} | {value} |");
@@ -92,14 +92,14 @@ pub fn percent(part: u64, whole: u64) -> String {
     format!("{}.{} %", permille / 10, permille % 10)
 }
 
-/// How often each message of warnings and errors stands in a log of JSON lines.
-pub fn complaints(log: &str) -> BTreeMap<String, u64> {
-    let mut complaints = BTreeMap::new();
+/// The number of occurrences of each warning and error in a log of JSON lines.
+pub fn log_messages(log: &str) -> BTreeMap<String, u64> {
+    let mut log_messages = BTreeMap::new();
     for line in log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
         let (level, message) = (line["level"].as_str(), line["message"].as_str());
         if let (Some(level @ ("WARN" | "ERROR")), Some(message)) = (level, message) {
-            *complaints.entry(format!("{level} {message}")).or_default() += 1;
+            *log_messages.entry(format!("{level} {message}")).or_default() += 1;
         }
     }
-    complaints
+    log_messages
 }

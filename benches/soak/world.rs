@@ -1,4 +1,4 @@
-//! The processes of a run, on free ports of loopback, with their files in a directory that goes
+//! The processes of a run, on free loopback ports. Their files are in a directory that is deleted
 //! with them.
 
 use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -7,95 +7,94 @@ use futures_util::{StreamExt as _, stream};
 use tempfile::TempDir;
 
 use super::{
+    client::Client,
     control::Control,
-    phone::Phone,
-    process::{self, Neighbours, Process},
+    process::{self, BusyProcesses, Process},
 };
 
-/// How a world differs from the next.
+/// The configuration of a run.
 #[derive(Debug)]
-pub struct Design {
-    /// Seconds that client auth tokens live.
+pub struct WorldOptions {
+    /// Life of client auth tokens, in seconds.
     pub token_life: u32,
-    /// Whether the service gets a core of its own.
-    pub apart: bool,
-    /// Busy processes that it shares this core with: as a sidecar, it has a part of one.
-    pub neighbours: usize,
-    /// Settings (TOML) besides those that every world has.
+    /// Whether the service has a core of its own.
+    pub own_cores: bool,
+    /// Number of busy processes on this core. With them, the service has a part of a core, like a
+    /// sidecar.
+    pub busy_processes: usize,
+    /// Additional settings (TOML).
     pub settings: &'static str,
 }
 
-/// A simulator and a service in front of it.
+/// The simulator and a service that uses it.
 #[derive(Debug)]
 pub struct World {
     pub control: Arc<Control>,
     pub service: Process,
     pub public: SocketAddr,
-    /// What runs where.
+    /// The cores of each process.
     pub cores: String,
     _simulator: Process,
-    _neighbours: Option<Neighbours>,
+    _busy_processes: Option<BusyProcesses>,
     directory: TempDir,
 }
 
-/// The API key that the simulator and the service start with.
+/// The API key with which the simulator and the service start.
 pub const FIRST_KEY: &str = "soak_key_0";
 
-/// Tokens that are minted at a time.
+/// Number of tokens minted concurrently.
 const MINTED_AT_ONCE: usize = 16;
 
 impl World {
-    pub async fn start(design: &Design) -> Self {
+    pub async fn start(options: &WorldOptions) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let apart = design.apart.then(process::apart).flatten();
-        let (ours, theirs) = apart.clone().unzip();
-        if let Some(cores) = &theirs {
+        let own_cores = options.own_cores.then(process::separate_cores).flatten();
+        let (service_cores, other_cores) = own_cores.clone().unzip();
+        if let Some(cores) = &other_cores {
             process::pin_self(cores);
         }
-        let life = format!("{}s", design.token_life);
+        let life = format!("{}s", options.token_life);
         let arguments = [
             ["simulator", "--listen", "127.0.0.1:0", "--issuer-listen", "127.0.0.1:0"].as_slice(),
             &["--api-key", FIRST_KEY, "--token-life", &life, "--token-uses", "1000000"],
         ];
         let arguments = arguments.concat();
         let mut simulator =
-            Process::start("simulator", &arguments, theirs.as_deref(), directory.path());
+            Process::start("simulator", &arguments, other_cores.as_deref(), directory.path());
         let (juspay, issuer) = simulator
-            .said(|text| Some((url(text, "Simulated Juspay")?, url(text, "Simulated issuer")?)))
+            .wait_for_output(|text| {
+                Some((url(text, "Simulated Juspay")?, url(text, "Simulated issuer")?))
+            })
             .await;
 
         for slot in ["api-key", "api-key-next"] {
             fs::write(directory.path().join(slot), FIRST_KEY).unwrap();
         }
         let settings = directory.path().join("settings.toml");
-        fs::write(settings, common(&juspay, &issuer) + design.settings).unwrap();
+        fs::write(settings, common(&juspay, &issuer) + options.settings).unwrap();
         let arguments = ["serve", "--config", "settings.toml"];
-        let mut service = Process::start("service", &arguments, ours.as_deref(), directory.path());
+        let mut service =
+            Process::start("service", &arguments, service_cores.as_deref(), directory.path());
         let (public, admin) = service.addresses().await;
         let control = Arc::new(Control::new(socket(&juspay), socket(&issuer), admin));
         while !control.is_ready().await {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let neighbours = ours.map(|core| Neighbours::start(design.neighbours, &core));
-        let cores = apart.map_or_else(
-            || "shared by all".to_owned(),
-            |(ours, theirs)| {
-                let beside = design.neighbours;
-                format!("service {ours} with {beside} neighbours, load and simulator {theirs}")
-            },
-        );
+        let busy_processes =
+            service_cores.map(|core| BusyProcesses::start(options.busy_processes, &core));
+        let cores = cores_in_use(own_cores, options.busy_processes);
         Self {
             control,
             service,
             public,
             cores,
             _simulator: simulator,
-            _neighbours: neighbours,
+            _busy_processes: busy_processes,
             directory,
         }
     }
 
-    /// Replaces an API key's file as a careful operator would, whole or not at all.
+    /// Replaces an API key's file atomically.
     pub fn write_key(&self, slot: &str, key: &str) {
         let [new, file] = [format!("{slot}.new"), slot.to_owned()].map(|it| self.path(&it));
         fs::write(&new, key).unwrap();
@@ -106,17 +105,26 @@ impl World {
         self.directory.path().join(name)
     }
 
-    /// Phones with bearer tokens that live for so many seconds.
-    pub async fn phones(&self, prefix: &str, number: u32, life: u64) -> Arc<[Arc<Phone>]> {
-        let phones = stream::iter(0..number).map(|it| {
+    /// Clients with access tokens of this life in seconds.
+    pub async fn clients(&self, prefix: &str, number: u32, life: u64) -> Arc<[Arc<Client>]> {
+        let clients = stream::iter(0..number).map(|it| {
             let control = Arc::clone(&self.control);
-            async move { Arc::new(Phone::new(format!("{prefix}{it}"), &control, life).await) }
+            async move { Arc::new(Client::new(format!("{prefix}{it}"), &control, life).await) }
         });
-        phones.buffered(MINTED_AT_ONCE).collect::<Vec<_>>().await.into()
+        clients.buffered(MINTED_AT_ONCE).collect::<Vec<_>>().await.into()
     }
 }
 
-/// The settings that every world has.
+/// The cores of each process, for the report.
+fn cores_in_use(own_cores: Option<(String, String)>, busy_processes: usize) -> String {
+    let Some((service, others)) = own_cores else { return "shared by all".to_owned() };
+    format!(
+        "service {service}, shared with {busy_processes} busy processes, load and simulator \
+         {others}"
+    )
+}
+
+/// The settings of every run.
 fn common(juspay: &str, issuer: &str) -> String {
     format!(
         r#"
@@ -137,10 +145,10 @@ fn common(juspay: &str, issuer: &str) -> String {
     )
 }
 
-/// The URL in the line of the simulator's banner that begins so.
+/// The URL in the line of the simulator's banner that begins with `line`.
 fn url(text: &str, line: &str) -> Option<String> {
     let line = text.lines().find(|it| it.starts_with(line) && it.contains("http://"))?;
-    // Whole lines only: the banner may still be on its way.
+    // Whole lines only: the banner may be incomplete.
     text.contains("Ctrl-C").then(|| line.split_whitespace().last().map(str::to_owned))?
 }
 

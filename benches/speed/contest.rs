@@ -1,75 +1,75 @@
-//! Servers driven in turn, again and again, so that what the machine does besides is the same for
-//! all; and what that came to, as medians.
+//! Loads the servers in turn, round by round, so that other load on the machine affects all
+//! equally. The results are medians.
 
 use super::{
-    others::Others,
+    others::OtherLoad,
     progress,
     world::Server,
-    wrk::{Load, Seen},
+    wrk::{Load, Measurements},
 };
 
-/// What a server showed in one turn.
+/// The measurements of a server in one round.
 #[derive(Debug)]
-pub struct Turn {
-    pub seen: Seen,
-    /// Microseconds of a core for each request.
+pub struct RoundResult {
+    pub measured: Measurements,
+    /// CPU time of a request, in microseconds.
     pub cpu: f64,
-    /// What others had of a core meanwhile.
+    /// CPU time of other processes during the round, in cores.
     pub others: f64,
 }
 
-/// All turns of one server.
+/// All rounds of one server.
 #[derive(Debug)]
-pub struct Turns {
+pub struct ServerResults {
     pub name: &'static str,
-    pub turns: Vec<Turn>,
+    pub results: Vec<RoundResult>,
 }
 
-/// Drives each server in turn, so many times.
-pub async fn hold(
+/// Loads each server in turn, for this number of rounds.
+pub async fn compare(
     row: &str,
     rounds: usize,
     servers: &[&Server],
     load: &Load<'_>,
     before: impl AsyncFn(&Server),
-) -> Vec<Turns> {
+) -> Vec<ServerResults> {
     let mut all: Vec<_> =
-        servers.iter().map(|it| Turns { name: it.name, turns: Vec::new() }).collect();
+        servers.iter().map(|it| ServerResults { name: it.name, results: Vec::new() }).collect();
     for round in 1..=rounds {
-        for (server, turns) in servers.iter().zip(&mut all) {
+        for (server, results) in servers.iter().zip(&mut all) {
             before(server).await;
-            turns.turns.push(take(server, load));
+            results.results.push(take(server, load));
         }
-        let told = all.iter().map(|it| {
-            let Turn { seen, cpu, .. } = it.turns.last().unwrap();
-            format!("{} {:.0}/s {cpu:.1} µs", it.name, seen.a_second)
+        let shown = all.iter().map(|it| {
+            let RoundResult { measured, cpu, .. } = it.results.last().unwrap();
+            format!("{} {:.0}/s {cpu:.1} µs", it.name, measured.a_second)
         });
-        progress(&format!("{row} {round}/{rounds}: {}", told.collect::<Vec<_>>().join(", ")));
+        progress(&format!("{row} {round}/{rounds}: {}", shown.collect::<Vec<_>>().join(", ")));
     }
     all
 }
 
-fn take(server: &Server, load: &Load<'_>) -> Turn {
-    let others = Others::watch(&server.process);
+fn take(server: &Server, load: &Load<'_>) -> RoundResult {
+    let others = OtherLoad::watch(&server.process);
     let before = server.process.cpu();
-    let seen = load.drive(server.address);
+    let measured = load.run(server.address);
     let used = server.process.cpu().saturating_sub(before);
-    let cpu = used.as_secs_f64() * 1e6 / seen.requests;
-    Turn { seen, cpu, others: others.share(&server.process) }
+    let cpu = used.as_secs_f64() * 1e6 / measured.requests;
+    RoundResult { measured, cpu, others: others.share(&server.process) }
 }
 
-impl Turns {
-    pub fn median(&self, of: impl Fn(&Turn) -> f64) -> f64 {
-        median(self.turns.iter().map(of))
+impl ServerResults {
+    pub fn median(&self, of: impl Fn(&RoundResult) -> f64) -> f64 {
+        median(self.results.iter().map(of))
     }
 
-    /// The median of what this server had to the floor's in the same round.
-    pub fn ratio(&self, floor: &Self, of: impl Fn(&Turn) -> f64) -> f64 {
-        median(self.turns.iter().zip(&floor.turns).map(|(ours, floor)| of(ours) / of(floor)))
+    /// The median of this server's value divided by the baseline's in the same round.
+    pub fn ratio(&self, floor: &Self, of: impl Fn(&RoundResult) -> f64) -> f64 {
+        median(self.results.iter().zip(&floor.results).map(|(ours, floor)| of(ours) / of(floor)))
     }
 }
 
-/// The middle one, or what lies between the two in the middle.
+/// The middle value, or the mean of the two middle values.
 pub fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<_> = values.collect();
     values.sort_by(f64::total_cmp);

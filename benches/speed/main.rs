@@ -47,7 +47,7 @@ use clap::{
 };
 use tokio::runtime::Builder;
 
-use self::{bare::Answer, report::Report, rows::ROWS, world::Stage};
+use self::{bare::RecordedResponse, report::Report, rows::ROWS, world::Setup};
 
 /// The flags.
 #[derive(Debug, Parser)]
@@ -93,7 +93,7 @@ struct Plan {
 }
 
 /// Flags that start a run.
-const OURS: [&str; 5] = ["--all", "--rows", "--quick", "--bare", "--help"];
+const RUN_FLAGS: [&str; 5] = ["--all", "--rows", "--quick", "--bare", "--help"];
 
 /// Path of the results, without extension.
 const RESULTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/measurements/speed");
@@ -104,14 +104,14 @@ fn rows() -> PossibleValuesParser {
 
 fn main() {
     // `cargo test --benches` may pass flags of libtest.
-    let is_ours = |it: &String| OURS.iter().any(|flag| it.starts_with(flag));
+    let is_ours = |it: &String| RUN_FLAGS.iter().any(|flag| it.starts_with(flag));
     if !std::env::args().any(|it| is_ours(&it)) {
         println!("Does nothing without a flag; see `make bench`.");
         return;
     }
     let flags = Flags::parse();
     if let Some(answer) = &flags.bare {
-        return be_bare(answer, &flags);
+        return run_baseline(answer, &flags);
     }
     let (rounds, seconds) = if flags.quick { (3, 2) } else { (flags.rounds, flags.seconds) };
     let rounds = usize::try_from(rounds).unwrap();
@@ -128,24 +128,24 @@ fn main() {
 
 /// Measures these rows, or all of them if the list is empty.
 async fn run(rows: &[String], plan: Plan) -> Report {
-    let stage = Stage::set().await;
+    let setup = Setup::new().await;
     let mut report = Report::default();
     for (row, _) in ROWS {
         if rows.is_empty() || rows.iter().any(|it| it == row) {
-            rows::measure(row, &stage, plan, &mut report).await;
+            rows::measure(row, &setup, plan, &mut report).await;
         }
     }
     report
 }
 
-fn be_bare(answer: &PathBuf, flags: &Flags) {
-    let answer = Answer::read(&fs::read(answer).unwrap());
+fn run_baseline(answer: &PathBuf, flags: &Flags) {
+    let answer = RecordedResponse::read(&fs::read(answer).unwrap());
     actix_web::rt::System::new().block_on(async {
         let (server, address) = match &flags.ask {
             None => bare::serve(answer, flags.workers, flags.listen),
             Some(url) => {
                 let question = world::question(url.clone());
-                bare::serve_asking(answer, question, flags.workers, flags.listen)
+                bare::serve_fetching(answer, question, flags.workers, flags.listen)
             }
         }
         .unwrap();

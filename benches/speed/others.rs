@@ -1,4 +1,5 @@
-//! Whether the machine was ours: the time of its cores that was neither the server's nor ours.
+//! How busy other processes kept the machine: CPU time used neither by the server nor by this
+//! program.
 
 use std::{
     fs,
@@ -7,23 +8,23 @@ use std::{
 
 use super::process::Process;
 
-/// Seconds in a tick of `/proc`'s.
+/// The length of a tick in `/proc`, in seconds.
 const TICK: f64 = 0.01;
 
-/// Counts from its start on.
+/// Counts from its creation.
 #[derive(Debug)]
-pub struct Others {
+pub struct OtherLoad {
     start: Instant,
     busy: f64,
     ours: f64,
 }
 
-impl Others {
+impl OtherLoad {
     pub fn watch(server: &Process) -> Self {
         Self { start: Instant::now(), busy: busy_time(), ours: our_time(server) }
     }
 
-    /// What others had, as a part of one core.
+    /// CPU time of other processes, in cores.
     pub fn share(&self, server: &Process) -> f64 {
         let ours = our_time(server) - self.ours;
         let others = busy_time() - self.busy - ours;
@@ -31,8 +32,8 @@ impl Others {
     }
 }
 
-/// Seconds that children which have ended had of a core.
-pub fn childrens_time() -> f64 {
+/// CPU time of children that have ended.
+pub fn ended_children_time() -> f64 {
     let [_, _, user, system] = own_times();
     user + system
 }
@@ -41,8 +42,8 @@ fn our_time(server: &Process) -> f64 {
     own_times().iter().sum::<f64>() + server.cpu().as_secs_f64()
 }
 
-/// This process's time in user and kernel mode, and the same of children that have ended: the 14th
-/// field of `proc_pid_stat(5)` and the three behind it, counted behind the name's parenthesis.
+/// User and kernel time of this process and of its ended children: the 14th to 17th field of
+/// `proc_pid_stat(5)`, counted after the closing parenthesis of the name.
 fn own_times() -> [f64; 4] {
     let stat = fs::read_to_string("/proc/self/stat").unwrap();
     let (_, fields) = stat.rsplit_once(") ").unwrap();
@@ -50,7 +51,8 @@ fn own_times() -> [f64; 4] {
     [(); 4].map(|()| ticks.next().unwrap() * TICK)
 }
 
-/// Time that all cores together weren't idle, what the hypervisor took included (`proc_stat(5)`).
+/// Time during which the cores were not idle, including time stolen by the hypervisor
+/// (`proc_stat(5)`).
 fn busy_time() -> f64 {
     let stat = fs::read_to_string("/proc/stat").unwrap();
     let line = stat.lines().find_map(|line| line.strip_prefix("cpu ")).unwrap();

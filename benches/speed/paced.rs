@@ -1,8 +1,9 @@
-//! Requests at a fixed rate, whatever the server does: due by the clock, latencies counted from
-//! when they were due. wrk can't do that, as it sends when it has been answered.
+//! Sends requests at a fixed rate, independent of the responses. Latencies are measured from the
+//! time at which a request was due. wrk can't do that, because it waits for a response before it
+//! sends again.
 //!
-//! One thread spins on its own core, so that no timer is late. When it is held up itself, by the
-//! machine or by what else runs there, nothing of that is counted.
+//! One thread spins on its own core, so no timer is late. Requests are not counted if this thread
+//! was interrupted while they were due.
 
 use std::{
     collections::VecDeque,
@@ -15,18 +16,19 @@ use std::{
 
 use super::{contest::median, plain};
 
-/// Most requests sent before answers are looked for, and most connections without one that are
-/// looked at before requests are sent: whoever has been asked first mostly answers first.
+/// Maximum number of requests sent before responses are read, and of waiting connections polled
+/// before requests are sent. Servers mostly respond in order.
 const AT_ONCE: usize = 8;
 
-/// Between two looks no more than this goes by, unless we are held up.
-const HELD_UP: Duration = Duration::from_micros(500);
+/// The maximum time between two polls, unless this thread was interrupted.
+const MAX_GAP: Duration = Duration::from_micros(500);
 
-/// Latencies are told for each so long a time: what the machine does besides holds up a few of them.
+/// Latencies are reported for slices of this length, because other load on the machine spoils some
+/// slices.
 const SLICE: Duration = Duration::from_millis(250);
 
-/// A connection, and the answer that is on its way on it.
-struct Line {
+/// A connection and the response that it is receiving.
+struct PacedConnection {
     stream: TcpStream,
     due: Instant,
     is_counted: bool,
@@ -36,32 +38,33 @@ struct Line {
 
 /// Latencies of a slice, in microseconds.
 #[derive(Debug, Clone, Copy)]
-pub struct Paced {
+pub struct SliceLatencies {
     pub p50: f64,
     pub p99: f64,
     pub p999: f64,
-    /// What others had of a core meanwhile; for who knows it.
+    /// CPU time of other processes meanwhile, in cores; set by callers that measure it.
     pub others: f64,
 }
 
-/// Asks one server, again and again over the same connections.
+/// Sends requests to one server over a fixed set of connections.
 pub struct Pacer<'r> {
-    /// The one that has waited longest is first: none is left until its server closes it.
-    idle: VecDeque<Line>,
+    /// The connection that was idle longest is first, so that the server's idle timeout closes
+    /// none.
+    idle: VecDeque<PacedConnection>,
     requests: Cycle<Iter<'r, Vec<u8>>>,
 }
 
 impl<'r> Pacer<'r> {
-    /// Makes so many connections. The requests are sent in turn.
+    /// Opens this number of connections. The requests are sent in turn.
     pub fn new(server: SocketAddr, requests: &'r [Vec<u8>], connections: usize) -> Self {
-        let idle = (0..connections).map(|_| Line::open(server)).collect();
+        let idle = (0..connections).map(|_| PacedConnection::open(server)).collect();
         Self { idle, requests: requests.iter().cycle() }
     }
 
-    /// Sends requests, evenly spaced, `rate` a second. Tells of each slice of that time.
-    pub fn pace(&mut self, rate: f64, time: Duration) -> Vec<Paced> {
-        // The one that was sent first is first.
-        let mut busy: Vec<Line> = Vec::with_capacity(self.idle.len());
+    /// Sends `rate` evenly spaced requests per second. Returns the latencies of each slice.
+    pub fn pace(&mut self, rate: f64, time: Duration) -> Vec<SliceLatencies> {
+        // The oldest request is first.
+        let mut busy: Vec<PacedConnection> = Vec::with_capacity(self.idle.len());
         let slice = |since: Duration| usize::try_from(since.as_nanos() / SLICE.as_nanos()).unwrap();
         let mut latencies = vec![Vec::new(); slice(time)];
         let start = Instant::now();
@@ -69,7 +72,7 @@ impl<'r> Pacer<'r> {
         let (mut due, mut looked) = (start, start);
         while due < start + time || !busy.is_empty() {
             let now = Instant::now();
-            if now - looked > HELD_UP {
+            if now - looked > MAX_GAP {
                 due = due.max(now);
                 for line in &mut busy {
                     line.is_counted = false;
@@ -100,11 +103,11 @@ impl<'r> Pacer<'r> {
                 }
             }
         }
-        latencies.into_iter().filter(|all| !all.is_empty()).map(Paced::of).collect()
+        latencies.into_iter().filter(|all| !all.is_empty()).map(SliceLatencies::of).collect()
     }
 }
 
-impl Paced {
+impl SliceLatencies {
     fn of(mut latencies: Vec<Duration>) -> Self {
         latencies.sort_unstable();
         let permille = |permille: usize| {
@@ -114,7 +117,7 @@ impl Paced {
         Self { p50: permille(500), p99: permille(990), p999: permille(999), others: 0.0 }
     }
 
-    /// What is in the middle of these.
+    /// The median of each value.
     pub fn median(of: &[Self]) -> Self {
         let median = |value: fn(&Self) -> f64| median(of.iter().map(value));
         Self {
@@ -126,7 +129,7 @@ impl Paced {
     }
 }
 
-impl Line {
+impl PacedConnection {
     fn open(server: SocketAddr) -> Self {
         let stream = TcpStream::connect(server).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -134,7 +137,7 @@ impl Line {
         Self { stream, due: Instant::now(), is_counted: true, space: vec![0; 4096], filled: 0 }
     }
 
-    /// A request is smaller than a socket's buffer, so it always goes.
+    /// A request is smaller than a socket's buffer, so the write never blocks.
     fn send(&mut self, request: &[u8], due: Instant) {
         (self.due, self.is_counted, self.filled) = (due, true, 0);
         self.stream.write_all(request).unwrap();

@@ -12,7 +12,7 @@ const LINE: f64 = 28.0;
 const TOP: f64 = 46.0;
 const RIGHT: f64 = 50.0;
 
-/// Draws what has a ratio.
+/// Draws the figures that have a ratio.
 pub fn svg(figures: &[Figure]) -> String {
     let bars: Vec<_> =
         figures.iter().filter_map(|it| Some((&it.what, it.ratio?, it.limit))).collect();

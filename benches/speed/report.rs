@@ -4,11 +4,11 @@ use std::{fmt::Write as _, fs};
 
 use super::{
     Plan,
-    contest::{Turn, Turns},
-    paced::Paced,
+    contest::{RoundResult, ServerResults},
+    paced::SliceLatencies,
 };
 
-/// What a ratio to the floor should be.
+/// The goal for a ratio to the baseline.
 #[derive(Debug, Clone, Copy)]
 pub enum Goal {
     AtMost(f64),
@@ -32,7 +32,7 @@ impl Figure {
         Self { what, ours, floor, ratio: None, limit: None, goal: None }
     }
 
-    /// Compared with the floor.
+    /// Adds the ratio to the baseline.
     pub fn with_ratio(self, ratio: f64, limit: Option<Goal>) -> Self {
         let goal = limit.map(|limit| match limit {
             Goal::AtMost(most) => (format!("≤ {most}"), ratio <= most),
@@ -41,7 +41,7 @@ impl Figure {
         Self { ratio: Some(ratio), limit, goal, ..self }
     }
 
-    /// A goal that isn't a ratio.
+    /// Adds a goal that isn't a ratio.
     pub fn with_goal(self, goal: String, met: bool) -> Self {
         Self { goal: Some((goal, met)), ..self }
     }
@@ -57,11 +57,11 @@ impl Figure {
     }
 }
 
-/// All that was measured.
+/// All measurements.
 #[derive(Debug, Default)]
 pub struct Report {
     pub figures: Vec<Figure>,
-    turns: String,
+    results: String,
 }
 
 impl Report {
@@ -69,33 +69,33 @@ impl Report {
         self.figures.push(figure);
     }
 
-    /// What wrk saw of each server.
-    pub fn turns(&mut self, row: &str, all: &[Turns]) {
-        for turns in all {
-            let median = |of: fn(&Turn) -> f64| turns.median(of);
+    /// Adds wrk's measurements of each server.
+    pub fn results(&mut self, row: &str, all: &[ServerResults]) {
+        for results in all {
+            let median = |of: fn(&RoundResult) -> f64| results.median(of);
             writeln!(
-                self.turns,
+                self.results,
                 "| {row} | {} | {:.0} | {:.2} | {:.2} | {:.2} | {:.1} | {:.0} % | {:.0} % |",
-                turns.name,
-                median(|it| it.seen.a_second),
-                median(|it| it.seen.p50 / 1e3),
-                median(|it| it.seen.p99 / 1e3),
-                median(|it| it.seen.p999 / 1e3),
+                results.name,
+                median(|it| it.measured.a_second),
+                median(|it| it.measured.p50 / 1e3),
+                median(|it| it.measured.p99 / 1e3),
+                median(|it| it.measured.p999 / 1e3),
                 median(|it| it.cpu),
-                median(|it| it.seen.busy * 100.0),
+                median(|it| it.measured.busy * 100.0),
                 median(|it| it.others * 100.0),
             )
             .unwrap();
         }
     }
 
-    /// What was seen of a server at this rate.
-    pub fn paced(&mut self, whom: &str, server: &str, rate: f64, seen: Paced) {
-        let [p50, p99, p999] = [seen.p50, seen.p99, seen.p999].map(|it| it / 1e3);
+    /// Adds the latencies of a server at this rate.
+    pub fn paced(&mut self, name: &str, server: &str, rate: f64, measured: SliceLatencies) {
+        let [p50, p99, p999] = [measured.p50, measured.p99, measured.p999].map(|it| it / 1e3);
         writeln!(
-            self.turns,
-            "| rate, {whom} | {server} | {rate:.0} | {p50:.2} | {p99:.2} | {p999:.2} | – | – | {:.0} % |",
-            seen.others * 100.0
+            self.results,
+            "| rate, {name} | {server} | {rate:.0} | {p50:.2} | {p99:.2} | {p999:.2} | – | – | {:.0} % |",
+            measured.others * 100.0
         )
         .unwrap();
     }
@@ -117,19 +117,19 @@ impl Report {
                  for misses it calls Juspay with awc first. CPU is the server's time in user and \
                  kernel mode per request. Limits and `max_hand_outs` are active, but too high to \
                  have an effect. Metrics are on. Memory is PSS.\n";
-        if !self.turns.is_empty() {
+        if !self.results.is_empty() {
             text += "\nLatencies that clients saw over 64 connections, in milliseconds. Ignore a \
                      row if other processes used much of a core during it (last column).\n\n\
                      | row | server | requests/s | p50 | p99 | p99.9 | CPU, µs | wrk's own core \
                      | other processes |\n\
                      |---|---|---|---|---|---|---|---|---|\n";
-            text += &self.turns;
+            text += &self.results;
         }
         text
     }
 }
 
-/// Cores, their model, and the kernel.
+/// The number and model of the cores, and the kernel.
 fn machine() -> String {
     let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
     let info = read("/proc/cpuinfo");

@@ -1,5 +1,5 @@
-//! What a run needs: Juspay's stand-in with its issuer in this process, bearer tokens, services and
-//! floors as processes of their own.
+//! The environment of a run: the simulator with its issuer in this process, access tokens, and
+//! services and baseline servers in processes of their own.
 
 use std::{
     fs,
@@ -15,83 +15,83 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use super::{
-    bare::Question,
+    bare::JuspayCall,
     http::{Connection, Pool},
-    plain::{self, Plain},
+    plain::{self, BlockingClient},
     process::{self, PROGRAM, Process},
     progress,
 };
 
-/// Connections that the load comes over, but for the herd's.
+/// Connections of the load, except in the row `herd`.
 pub const CONNECTIONS: usize = 64;
 
-/// Where servers listen.
+/// The address of servers, with any free port.
 pub const FREE_PORT: &str = "127.0.0.1:0";
 
-/// Connections that caches are filled over.
+/// Connections that fill caches.
 const FILLING: usize = 32;
 
 /// Tokens of both kinds outlive every run, so that nothing is fetched or verified twice.
 const LIFE_HOURS: u32 = 12;
 
-/// The API key of the stand-in.
+/// The API key of the simulator.
 const API_KEY: &str = "sim_key";
 
-/// The file with what floors answer.
+/// The file with the response that baseline servers return.
 pub const ANSWER: &str = "answer";
 
-/// Which cores servers and load have, as `taskset` wants them.
+/// The cores of servers and load, in `taskset`'s format.
 #[derive(Debug)]
 pub struct Cores {
     pub server: String,
     pub load: String,
-    /// Two, for both alike.
+    /// Two cores, for both.
     pub shared: String,
 }
 
-/// The surroundings of all rows.
+/// The environment of all rows.
 #[derive(Debug)]
-pub struct Stage {
+pub struct Setup {
     juspay: simulator::Running,
     directory: TempDir,
     pub cores: Cores,
 }
 
-/// A running service or floor.
+/// A running service or baseline server.
 #[derive(Debug)]
 pub struct Server {
     pub name: &'static str,
     pub process: Process,
     pub address: SocketAddr,
-    /// The service's other listener.
+    /// The service's admin listener.
     pub admin: Option<SocketAddr>,
 }
 
-/// How a service differs from the next.
+/// The configuration of a service.
 #[derive(Debug, Clone, Copy)]
-pub struct Design<'d> {
+pub struct ServiceOptions<'d> {
     pub name: &'static str,
     pub workers: usize,
     pub cores: &'d str,
-    /// Settings (TOML) besides those that every service has.
+    /// Additional settings (TOML).
     pub settings: &'d str,
 }
 
-/// Bearer tokens, also as a file.
+/// Access tokens, also as a file.
 #[derive(Debug)]
 pub struct Tokens {
     pub list: Arc<[String]>,
     pub file: PathBuf,
 }
 
-impl Stage {
-    pub async fn set() -> Self {
-        let (server, load) = process::apart().expect("two cores and taskset are needed");
+impl Setup {
+    pub async fn new() -> Self {
+        let (server, load) = process::separate_cores().expect("two cores and taskset are needed");
         process::pin_self(&load);
         let mut config = simulator::Config::on_free_ports();
         config.token_life = std::time::Duration::from_hours(u64::from(LIFE_HOURS));
         let juspay = simulator::start(config).await.unwrap();
-        // Before a service asks which keys there are.
+        // Must be started before a service fetches the keys.
         juspay.issuer().kid(Algorithm::RS256).unwrap();
         let cores = Cores { server, load, shared: "0,1".to_owned() };
         Self { juspay, directory: tempfile::tempdir().unwrap(), cores }
@@ -101,7 +101,7 @@ impl Stage {
         self.juspay.simulator()
     }
 
-    /// Tokens of that many customers, minted on all cores that the load has.
+    /// Tokens of this number of customers, minted on all cores of the load.
     pub fn tokens(&self, number: usize, algorithm: Algorithm) -> Tokens {
         progress(&format!("minting {number} tokens, {}", algorithm.name()));
         let threads = thread::available_parallelism().unwrap().get();
@@ -119,26 +119,26 @@ impl Stage {
         Tokens { list: minted.into(), file }
     }
 
-    /// The only token of a single customer.
+    /// The token of a single customer.
     pub fn one_token(&self) -> Tokens {
         self.tokens(1, Algorithm::RS256)
     }
 
-    /// A service that is ready.
-    pub async fn service(&self, design: Design<'_>) -> Server {
-        let file = self.settings(design, FREE_PORT);
+    /// Starts a service and waits until it is ready.
+    pub async fn service(&self, options: ServiceOptions<'_>) -> Server {
+        let file = self.settings(options, FREE_PORT);
         let arguments = ["serve", "--config", &file];
-        let (directory, cores) = (self.directory.path(), Some(design.cores));
-        let mut process = Process::start_piped(design.name, PROGRAM, &arguments, cores, directory);
+        let (directory, cores) = (self.directory.path(), Some(options.cores));
+        let mut process = Process::start_piped(options.name, PROGRAM, &arguments, cores, directory);
         let (address, admin) = process.addresses().await;
         let mut connection = Connection::open(admin).await.unwrap();
         while !is_ready(&mut connection).await {}
-        Server { name: design.name, process, address, admin: Some(admin) }
+        Server { name: options.name, process, address, admin: Some(admin) }
     }
 
-    /// Writes a service's settings; gives the file's name.
-    pub fn settings(&self, design: Design<'_>, listen: &str) -> String {
-        let Design { name, workers, settings, .. } = design;
+    /// Writes a service's settings; returns the file's name.
+    pub fn settings(&self, options: ServiceOptions<'_>, listen: &str) -> String {
+        let ServiceOptions { name, workers, settings, .. } = options;
         let file = format!("{name}.toml");
         let (juspay, issuer) = (self.juspay.simulator(), self.juspay.issuer());
         let text = format!(
@@ -167,15 +167,15 @@ impl Stage {
         file
     }
 
-    /// The floor: a bare server that answers what `service` has answered to `token`.
+    /// The baseline: a bare server that returns what `service` responds to `token`.
     pub async fn bare(&self, workers: usize, cores: &str, service: &Server, token: &str) -> Server {
         let bare = self.floor("bare", &workers.to_string(), cores, service, token, &[]).await;
         assert_eq!(bare.answer(token).len(), service.answer(token).len(), "the same bytes");
         bare
     }
 
-    /// The floor of misses: it asks Juspay before each answer.
-    pub async fn bare_asking(&self, cores: &str, service: &Server, token: &str) -> Server {
+    /// The baseline of misses, which calls Juspay before each response.
+    pub async fn bare_fetching(&self, cores: &str, service: &Server, token: &str) -> Server {
         let url = format!(
             "{}/customers/bench_0?options.get_client_auth_token=true",
             self.simulator().base_url()
@@ -198,7 +198,8 @@ impl Stage {
         let (program, directory) = (this_program(), self.directory.path());
         let mut process =
             Process::start_piped("bare", &program, &arguments, Some(cores), directory);
-        let address = process.said(|text| text.strip_prefix("bare ")?.trim().parse().ok()).await;
+        let address =
+            process.wait_for_output(|text| text.strip_prefix("bare ")?.trim().parse().ok()).await;
         Server { name, process, address, admin: None }
     }
 
@@ -215,16 +216,16 @@ impl Stage {
     }
 }
 
-/// This program, which is the floor, too.
+/// This program, which is also the baseline server.
 pub fn this_program() -> String {
     std::env::current_exe().unwrap().to_str().unwrap().to_owned()
 }
 
-/// What the floor of misses asks with.
-pub fn question(url: String) -> Question {
+/// The baseline's call to Juspay.
+pub fn question(url: String) -> JuspayCall {
     // `sim_key:` in base64 (RFC 7617).
     let key = "Basic c2ltX2tleTo=".to_owned();
-    Question { url, key, merchant: "sim_merchant".to_owned() }
+    JuspayCall { url, key, merchant: "sim_merchant".to_owned() }
 }
 
 /// The id of a customer.
@@ -232,7 +233,7 @@ pub fn customer(number: usize) -> String {
     format!("bench_{number}")
 }
 
-/// A bearer token for this customer.
+/// An access token of this customer.
 pub fn mint(issuer: &Issuer, customer: &str, algorithm: Algorithm) -> String {
     let life = SignedDuration::from_hours(i64::from(LIFE_HOURS));
     issuer.mint(&MintRequest { algorithm, life, ..MintRequest::of(customer) }).unwrap()
@@ -244,9 +245,9 @@ async fn is_ready(admin: &mut Connection) -> bool {
 }
 
 impl Server {
-    /// A whole answer to this token: a hit.
+    /// The whole response to this token, a hit.
     pub fn answer(&self, token: &str) -> Vec<u8> {
-        let mut connection = Plain::open(self.address).unwrap();
+        let mut connection = BlockingClient::open(self.address).unwrap();
         let request = plain::request(token);
         connection.exchange(&request).unwrap();
         let answer = connection.exchange(&request).unwrap();
@@ -269,7 +270,7 @@ impl Server {
         filling.join_all().await;
     }
 
-    /// Forgets all customers.
+    /// Purges all customers.
     pub async fn purge(&self) {
         let mut connection = Connection::open(self.admin.unwrap()).await.unwrap();
         let request = b"POST /cache/purge HTTP/1.1\r\nHost: localhost\r\n\
@@ -278,7 +279,7 @@ impl Server {
     }
 }
 
-/// One request, which must be answered with 200.
+/// Sends one request, which must return 200.
 pub async fn fetch(pool: &Pool, token: &str) {
     let request = plain::request(token);
     let status = pool.exchange(&request, |reply| reply.status).await;

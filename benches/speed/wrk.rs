@@ -1,10 +1,10 @@
-//! wrk: drives a server as fast as it answers, and tells what it saw.
+//! wrk: loads a server as fast as it responds, and measures it.
 
 use std::{net::SocketAddr, path::Path, process::Command};
 
-use super::others::childrens_time;
+use super::others::ended_children_time;
 
-/// What wrk is told to do.
+/// The options of wrk.
 #[derive(Debug, Clone, Copy)]
 pub struct Load<'l> {
     /// Bearer tokens, one a line.
@@ -15,25 +15,25 @@ pub struct Load<'l> {
     pub seconds: u64,
 }
 
-/// What it saw.
+/// The measurements.
 #[derive(Debug)]
-pub struct Seen {
+pub struct Measurements {
     pub requests: f64,
     pub a_second: f64,
     /// Microseconds.
     pub p50: f64,
     pub p99: f64,
     pub p999: f64,
-    /// The share of its cores that wrk had.
+    /// wrk's CPU time as a share of its cores.
     pub busy: f64,
 }
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/speed/requests.lua");
 
 impl Load<'_> {
-    /// Drives the server. All answers must be good ones.
-    pub fn drive(&self, server: SocketAddr) -> Seen {
-        let before = childrens_time();
+    /// Loads the server. All responses must be valid.
+    pub fn run(&self, server: SocketAddr) -> Measurements {
+        let before = ended_children_time();
         let numbers = [self.connections, self.threads].map(|number| number.to_string());
         let output = Command::new("taskset")
             .args(["-c", self.cores, "wrk", "--latency", "--script", SCRIPT])
@@ -44,7 +44,7 @@ impl Load<'_> {
             .arg(self.tokens)
             .output()
             .expect("wrk and taskset are installed (benches/speed/run does it)");
-        let used = childrens_time() - before;
+        let used = ended_children_time() - before;
         let text = String::from_utf8_lossy(&output.stdout);
         let line = text.lines().find_map(|line| line.strip_prefix("seen "));
         let line = line.unwrap_or_else(|| panic!("{text}{:?}", output.stderr));
@@ -55,6 +55,6 @@ impl Load<'_> {
         assert!(not_ok + broken == 0.0, "{not_ok} answers aren't 200, {broken} are missing");
         let time = time / 1e6;
         let busy = used / time / f64::from(u32::try_from(self.threads).unwrap());
-        Seen { requests, a_second: requests / time, p50, p99, p999, busy }
+        Measurements { requests, a_second: requests / time, p50, p99, p999, busy }
     }
 }

@@ -1,4 +1,4 @@
-//! `Authorization` headers, a line each, or a token's two JSON texts, a line each.
+//! `Authorization` headers, one per line, or the two JSON texts of a token, one per line.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! DPoP proofs, or their two JSON texts, a line each.
+//! DPoP proofs, or the two JSON texts of a proof, one per line.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Answers of an issuer that is asked about a token.
+//! Introspection responses of an issuer.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Bodies of Juspay's answers, with or without a `Date: …` line before them.
+//! Bodies of Juspay's responses, optionally after a `Date: …` line.
 
 #![no_main]
 

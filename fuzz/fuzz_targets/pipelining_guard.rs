@@ -1,4 +1,4 @@
-//! Bytes of a connection; the first two say how they come.
+//! Bytes of a connection. The first two determine how they are split into reads.
 
 #![no_main]
 

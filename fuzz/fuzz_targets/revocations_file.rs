@@ -1,4 +1,4 @@
-//! Files of revocations.
+//! Revocation files.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Settings files over good settings.
+//! Settings files that override valid settings.
 
 #![no_main]
 

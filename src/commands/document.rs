@@ -12,9 +12,11 @@ use serde_json::Value;
 
 use super::{CommandError, PROGRAM, customers::CustomerSource, failed};
 use crate::{
-    capacity::{self, Capacity},
     cli::Format,
-    doctor::{CheckResults, Counts, Finding},
+    operator::{
+        capacity::{self, Capacity},
+        doctor::{CheckResults, Counts, Finding},
+    },
     settings::{Effective, Fault},
 };
 

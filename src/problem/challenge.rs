@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_401_lists_every_scheme_with_the_error_at_the_used_one() {
+    fn response_401_lists_every_scheme_with_the_error_at_the_used_one() {
         let [bearer, dpop] = [true, false].map(|bearer| Challenges { bearer, dpop: true });
         let only_bearer = Challenges::BEARER;
         for (challenges, authorization, error, expected) in [

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     auth::{AuthError, Authenticator, Caller},
-    cache::{CachedLink, CustomerCache, Found, Lookup},
+    cache::{CachedLink, CustomerCache, Found, Lookup, lookup_outcome},
     customer::{CustomerIdForm, CustomerRef},
     juspay::CustomerApi,
     problem::{Challenges, Problem},
@@ -105,7 +105,9 @@ impl Handler {
     /// The linked customer, if its entry is still in the cache and its token fresh.
     fn linked(&self, memo: &Memo, in_flight: &InFlightRequest) -> Option<Found> {
         let fresh = self.cache.fresh(&memo.customer, in_flight.now())?;
+        let span = in_flight.trace().begin("look up customer", Kind::Internal);
         let found = Ok(self.cache.hand_out(&fresh));
+        span.set("juspay_bff.cache.outcome", lookup_outcome(&found));
         in_flight.looked_up(&found);
         in_flight.set_customer_ref(self.valid_ref(memo));
         found.ok()

@@ -100,7 +100,11 @@ impl Auth {
         let revocations_file = reader.at("auth.revocations_file").file(|path| {
             let is_known =
                 |name: &str| !are_issuers_valid || issuer_index(&issuers, name).is_some();
-            if is_max_valid { holds_revocations(path, max_revocations, is_known) } else { Ok(()) }
+            if is_max_valid {
+                validate_revocations(path, max_revocations, is_known)
+            } else {
+                Ok(())
+            }
         });
         Self {
             gateway,
@@ -172,7 +176,7 @@ impl Dpop {
 }
 
 /// Checks a list of revocations.
-fn holds_revocations(
+fn validate_revocations(
     path: &Path,
     max_entries: usize,
     is_known: impl Fn(&str) -> bool,

@@ -26,7 +26,7 @@ pub(super) fn read_text<E: From<Violation>>(
 }
 
 /// Checks a file of root certificates, in addition to the built-in ones.
-pub(super) fn holds_roots(path: &Path) -> Result<(), Violation> {
+pub(super) fn validate_roots(path: &Path) -> Result<(), Violation> {
     let fix = "write the path of a file with certificates in PEM (BEGIN CERTIFICATE)";
     tls::client_config(Some(path)).map(drop).map_err(|error| match error {
         TlsError::File(error) => Violation::unreadable(path, error),
@@ -37,21 +37,21 @@ pub(super) fn holds_roots(path: &Path) -> Result<(), Violation> {
 }
 
 /// Checks the server's certificate chain.
-pub(super) fn holds_certificate(path: &Path) -> Result<(), Violation> {
+pub(super) fn validate_certificate(path: &Path) -> Result<(), Violation> {
     let fix = "write the path of a file with the server's certificate chain in PEM (BEGIN \
                CERTIFICATE), the server's own certificate first";
     tls::certificates(path).map(drop).map_err(|error| invalid_file(error, fix))
 }
 
 /// Checks the server's private key.
-pub(super) fn holds_key(path: &Path) -> Result<(), Violation> {
+pub(super) fn validate_key(path: &Path) -> Result<(), Violation> {
     let fix = "write the path of a file with the certificate's unencrypted private key in PEM \
                (BEGIN PRIVATE KEY): RSA of at least 2048 bits, P-256, P-384, P-521 or Ed25519";
     tls::private_key(path).map(drop).map_err(|error| invalid_file(error, fix))
 }
 
 /// Checks the authorities of client certificates.
-pub(super) fn holds_authorities(path: &Path) -> Result<(), Violation> {
+pub(super) fn validate_authorities(path: &Path) -> Result<(), Violation> {
     let fix = "write the path of a file with the certificates of the client CAs in PEM (BEGIN \
                CERTIFICATE)";
     tls::client_authorities(path).map(drop).map_err(|error| invalid_file(error, fix))
@@ -86,7 +86,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let ca = rcgen::generate_simple_self_signed(["ca.example".to_owned()]).unwrap();
         std::fs::write(&file, ca.cert.pem()).unwrap();
-        assert_eq!(holds_roots(file.path()), Ok(()));
+        assert_eq!(validate_roots(file.path()), Ok(()));
         for (content, reason) in [
             ("hush", "no certificate"),
             ("-----BEGIN hush\nhush", "is not PEM"),
@@ -94,12 +94,12 @@ mod tests {
             ("-----BEGIN CERTIFICATE-----\naHVzaA==\n-----END CERTIFICATE-----\n", "is invalid"),
         ] {
             std::fs::write(&file, content).unwrap();
-            let violation = holds_roots(file.path()).unwrap_err();
+            let violation = validate_roots(file.path()).unwrap_err();
             assert!(violation.reason.contains(reason), "{content}: {}", violation.reason);
             assert!(!format!("{violation:?}").contains("hush"));
         }
         assert!(
-            holds_roots(Path::new("/nonexistent")).unwrap_err().reason.contains("no such file")
+            validate_roots(Path::new("/nonexistent")).unwrap_err().reason.contains("no such file")
         );
     }
 }

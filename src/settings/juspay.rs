@@ -12,7 +12,7 @@ pub use crate::customer::CustomerIdForm;
 use super::{
     address::{WebAddress, is_exposed, no_query},
     fault::Violation,
-    files::{holds_roots, read_text},
+    files::{read_text, validate_roots},
     reader::{Reader, Violations},
     value::one_of,
 };
@@ -99,11 +99,11 @@ impl Juspay {
             let fix = "set it to the merchant id that Juspay's dashboard shows";
             it.at("juspay.merchant_id").required(fix).text(header_value)
         });
-        let api_key_file = reader.at("juspay.api_key_file").file(holds_api_key);
+        let api_key_file = reader.at("juspay.api_key_file").file(validate_api_key);
         let api_key = reader.at("juspay.api_key").secret(api_key);
         let api_key = api_key_file.map(SecretSource::File).or(api_key.map(SecretSource::Inline));
         let api_key = reader.filled_or(api_key, SecretSource::File(PathBuf::new()));
-        let api_key_next = reader.at("juspay.api_key_next_file").file(holds_api_key);
+        let api_key_next = reader.at("juspay.api_key_next_file").file(validate_api_key);
         let form = reader.at("juspay.customer_id_form").text(customer_id_form);
         Self {
             base_url,
@@ -112,7 +112,7 @@ impl Juspay {
             api_key_next,
             customer_id_form: reader.filled_or(form, CustomerIdForm::Merchant),
             api_version: reader.at("juspay.api_version").text(header_value),
-            ca_file: reader.at("juspay.ca_file").file(holds_roots),
+            ca_file: reader.at("juspay.ca_file").file(validate_roots),
             connect_timeout: reader.duration("juspay.connect_timeout", times.clone()),
             try_timeout: reader.duration("juspay.try_timeout", times.clone()),
             deadline: reader.duration("juspay.deadline", times),
@@ -245,7 +245,7 @@ fn api_key(text: &str) -> Result<(), Vec<Violation>> {
     if violations.is_empty() { Ok(()) } else { Err(violations) }
 }
 
-fn holds_api_key(path: &Path) -> Result<(), Violations> {
+fn validate_api_key(path: &Path) -> Result<(), Violations> {
     let of_file = |Violation { reason, fix }| {
         Violation::new(format!("the file's content is invalid: {reason}"), fix)
     };

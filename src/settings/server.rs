@@ -66,7 +66,7 @@ impl Server {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
         let listen = listeners(reader, LISTEN);
         let admin_listen = admin_listen(reader);
-        let admin_token_file = reader.at("server.admin_token_file").file(holds_token);
+        let admin_token_file = reader.at("server.admin_token_file").file(validate_token);
         let public_url = reader.at("server.public_url").text(without_query);
         let workers = reader.at("server.workers").number(WORKERS);
         let max_connections = reader.number("server.max_connections", CONCURRENT);
@@ -201,7 +201,7 @@ fn without_query(text: &str) -> Result<String, Vec<Violation>> {
 
 /// Checks that the file contains a bearer token (RFC 6750 §2.1, `b64token`), as clients can't send
 /// any other.
-fn holds_token(path: &Path) -> Result<(), Violation> {
+fn validate_token(path: &Path) -> Result<(), Violation> {
     let is_token_byte = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
     read_text(path, |token| {
         if token.bytes().all(is_token_byte) {

@@ -124,7 +124,7 @@ fn unset_issuer_keys_have_their_defaults() {
 }
 
 #[test]
-fn the_default_file_documents_every_key_and_no_other() {
+fn default_file_documents_every_key_and_no_other() {
     let tree = document::parse("", &uncommented()).unwrap();
     let mut reader = Reader::new(&tree, true);
     let _settings = Settings::read(&mut reader);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{
     address::{WebAddress, is_exposed, no_query},
     fault::Violation,
-    files::{holds_roots, read_text},
+    files::{read_text, validate_roots},
     reader::Reader,
 };
 
@@ -40,8 +40,8 @@ impl Traces {
             sample: reader.ratio("traces.sample"),
             trust_traceparent: reader.boolean("traces.trust_traceparent"),
             service_name: reader.text("traces.service_name", service_name),
-            headers_file: reader.at("traces.headers_file").file(holds_headers),
-            ca_file: reader.at("traces.ca_file").file(holds_roots),
+            headers_file: reader.at("traces.headers_file").file(validate_headers),
+            ca_file: reader.at("traces.ca_file").file(validate_roots),
         }
     }
 }
@@ -79,7 +79,7 @@ fn service_name(text: &str) -> Result<String, Violation> {
     Ok(text.to_owned())
 }
 
-fn holds_headers(path: &Path) -> Result<(), Violation> {
+fn validate_headers(path: &Path) -> Result<(), Violation> {
     read_text(path, |lines| match header_lines(lines) {
         Some(_) => Ok(()),
         None => Err(Violation::new(
@@ -128,10 +128,10 @@ mod tests {
     fn invalid_header_files_are_rejected_and_not_quoted() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, "Authorization: hush\n").unwrap();
-        assert_eq!(holds_headers(file.path()), Ok(()));
+        assert_eq!(validate_headers(file.path()), Ok(()));
         for invalid in ["hush", "", "Host: hush"] {
             std::fs::write(&file, invalid).unwrap();
-            let violation = format!("{:?}", holds_headers(file.path()).unwrap_err());
+            let violation = format!("{:?}", validate_headers(file.path()).unwrap_err());
             assert!(!violation.contains("hush"), "{violation}");
         }
     }

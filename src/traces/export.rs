@@ -158,7 +158,7 @@ impl Sender {
                     self.metrics.exported.inc_by(size.saturating_sub(refused));
                     return self.lose(Cause::Refused, refused, Failure::Partly);
                 }
-                Err(why) if !why.may_pass() => return self.lose(Cause::Refused, size, why),
+                Err(why) if !why.is_temporary() => return self.lose(Cause::Refused, size, why),
                 Err(why) if attempts_left == 0 => return self.lose(Cause::Unreachable, size, why),
                 Err(_) => {}
             }

@@ -11,7 +11,7 @@ use super::Record;
 /// Maximum number of queued spans, some 500 bytes each.
 const CAPACITY: usize = 4096;
 
-/// Maximum number of spans in a batch. So many queued spans are sent at once.
+/// Maximum number of spans in a batch. When this many are queued, they are sent at once.
 pub(super) const BATCH: usize = 512;
 
 /// The queue's input.

@@ -77,7 +77,7 @@ fn span_of_a_request_that_is_not_sampled_is_empty() {
 }
 
 #[test]
-fn span_joins_the_clients_trace_or_begins_a_new_one() {
+fn span_joins_the_clients_trace_or_starts_a_new_one() {
     let mut rig = rig(1.0, false);
     let header = header("01");
     let span = rig.tracer.draw(|| Some(&header)).unwrap().begin("served", Kind::Server);
@@ -95,7 +95,7 @@ fn span_joins_the_clients_trace_or_begins_a_new_one() {
 }
 
 #[test]
-fn span_contains_its_attributes_and_duration_whatever_the_wall_clock_does() {
+fn span_has_attributes_links_and_a_duration_of_the_monotonic_clock() {
     let mut rig = rig(1.0, false);
     let other = rig.draw().begin("other", Kind::Internal);
     let span = rig.draw().begin("work", Kind::Client);

@@ -172,7 +172,7 @@ async fn failed_checks_are_shown_with_their_setting() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_audience_is_shown_with_the_claim_that_it_is_in() {
+async fn audience_is_shown_with_its_claim() {
     let fixture = Fixture::new().await;
     let mut wish =
         MintRequest::of("alice").with("client_id", "juspay-bff-demo").with("aud", json!([]));

@@ -1,4 +1,5 @@
-//! Trusted gateway mode: one header says who is calling, and only the gateway is believed (P1).
+//! Trusted gateway mode: one header names the customer, and only the gateway may send it (promise
+//! P1).
 
 use std::{net::SocketAddr, path::Path};
 
@@ -19,7 +20,7 @@ const ON: &str = "auth.gateway.header = 'X-Customer-Id'\n";
 
 async fn gateway_world(settings: &str) -> World {
     let world = Stage::set().await.open_without_issuers(&format!("{ON}{settings}"));
-    // Nothing has to be fetched first.
+    // The service is ready without fetching anything.
     assert_eq!(world.admin().get("/readyz").await.status, 200);
     world
 }
@@ -64,7 +65,7 @@ async fn over_tls(phone: &TlsPhone, lines: &str) -> std::io::Result<Reply> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_over_loopback_the_header_names_the_customer_and_nothing_else_does() {
+async fn p1_over_loopback_only_the_header_names_the_customer() {
     let world = gateway_world("").await;
     let token = world.issuer().mint(&MintRequest::of("mallory")).unwrap();
     let me = async |lines: &str| world.stranger().request("GET", "/me/customer", lines).await;
@@ -104,14 +105,14 @@ async fn p1_over_a_unix_socket_the_header_names_the_customer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_over_tls_only_the_named_subject_is_believed() {
+async fn p1_over_tls_only_the_configured_subject_is_accepted() {
     let (servers, clients, strangers) = (Authority::new(), Authority::new(), Authority::new());
     let directory = TempDir::new().unwrap();
     let ca = directory.path().join("clients.pem");
     std::fs::write(&ca, &clients.pem).unwrap();
     let [certificate, key] = servers.server(2030).write(directory.path());
     for subjects in ["'gateway'", "'x', 'spiffe://example/gateway'"] {
-        // Any address will do with that.
+        // With TLS, any client address is allowed.
         let settings = format!(
             "auth.gateway.client_subjects = [{subjects}]\nserver.listen = '0.0.0.0:0'\n\
              [server.tls]\ncert_file = '{}'\nkey_file = '{}'\nclient_ca_file = '{}'\n\
@@ -141,7 +142,7 @@ async fn p1_over_tls_only_the_named_subject_is_believed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_with_the_mode_off_no_forwarded_header_changes_anything() {
+async fn p1_forwarded_headers_are_ignored_without_gateway_mode() {
     let world = World::new().await;
     let forwarded = [
         "X-Customer-Id",

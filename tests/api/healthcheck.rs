@@ -9,18 +9,18 @@ use crate::support::{
     process::{Ended, bff, run},
 };
 
-/// Runs it with these flags, and with settings that contain only this admin address.
+/// Runs `healthcheck` with these flags, and with settings that contain only this admin address.
 async fn check(admin: &str, flags: &[&str]) -> Ended {
     let mut command = bff(&[&["healthcheck"], flags].concat());
     command.env("JUSPAY_BFF__SERVER__ADMIN_LISTEN", admin);
     run(command).await
 }
 
-fn is_healthy(ended: &Ended) {
+fn assert_healthy(ended: &Ended) {
     assert_eq!((ended.code, &*ended.stdout, &*ended.stderr), (Some(0), "", ""));
 }
 
-fn is_unhealthy(ended: &Ended, why: &str) {
+fn assert_unhealthy(ended: &Ended, why: &str) {
     let found = (ended.code, &*ended.stdout, &*ended.stderr);
     assert_eq!(found, (Some(1), "", &*format!("juspay-bff: {why}\n")));
 }
@@ -29,10 +29,10 @@ fn is_unhealthy(ended: &Ended, why: &str) {
 async fn ready_service_is_healthy_and_no_other_setting_is_read() {
     let world = World::new().await;
     let admin = world.service.admin;
-    is_healthy(&check(&admin.to_string(), &[]).await);
-    is_healthy(&check(&admin.to_string(), &["--live"]).await);
+    assert_healthy(&check(&admin.to_string(), &[]).await);
+    assert_healthy(&check(&admin.to_string(), &["--live"]).await);
     // With the same wildcard address as the service.
-    is_healthy(&check(&format!("0.0.0.0:{}", admin.port()), &[]).await);
+    assert_healthy(&check(&format!("0.0.0.0:{}", admin.port()), &[]).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -48,7 +48,7 @@ async fn address_is_read_from_the_settings_files() {
     );
     std::fs::write(&path, settings).unwrap();
     let config = ["healthcheck", "--config", path.to_str().unwrap()];
-    is_healthy(&run(bff(&config)).await);
+    assert_healthy(&run(bff(&config)).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -58,8 +58,8 @@ async fn service_without_keys_is_live_but_not_ready() {
     let world = stage.open("");
     let admin = world.service.admin.to_string();
     let why = format!("http://{admin}/readyz returned 503: no issuer has keys yet");
-    is_unhealthy(&check(&admin, &[]).await, &why);
-    is_healthy(&check(&admin, &["--live"]).await);
+    assert_unhealthy(&check(&admin, &[]).await, &why);
+    assert_healthy(&check(&admin, &["--live"]).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,12 +68,12 @@ async fn unix_socket_is_supported() {
     let socket = format!("unix:{}", directory.path().join("admin.sock").display());
     let settings = format!("server.admin_listen = [\"127.0.0.1:0\", \"{socket}\"]");
     let _world = World::with(&settings).await;
-    is_healthy(&check(&socket, &[]).await);
+    assert_healthy(&check(&socket, &[]).await);
     let gone = format!("unix:{}", directory.path().join("gone.sock").display());
     let why = format!(
         "failed to reach /readyz on {gone} (server.admin_listen): No such file or directory (os error 2)"
     );
-    is_unhealthy(&check(&gone, &[]).await, &why);
+    assert_unhealthy(&check(&gone, &[]).await, &why);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,14 +85,14 @@ async fn unresponsive_address_is_unhealthy() {
     let why = format!(
         "failed to reach http://{dead}/readyz (server.admin_listen): Connection refused (os error 111)"
     );
-    is_unhealthy(&check(&dead, &[]).await, &why);
+    assert_unhealthy(&check(&dead, &[]).await, &why);
     // Connections wait in the backlog and are never accepted.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap().to_string();
     let why = format!("http://{address}/readyz did not respond within 50ms");
-    is_unhealthy(&check(&address, &["--timeout", "50ms"]).await, &why);
+    assert_unhealthy(&check(&address, &["--timeout", "50ms"]).await, &why);
     let why = "server.admin_listen has port 0, so the port is unknown";
-    is_unhealthy(&check("127.0.0.1:0", &[]).await, why);
+    assert_unhealthy(&check("127.0.0.1:0", &[]).await, why);
 }
 
 #[tokio::test(flavor = "multi_thread")]

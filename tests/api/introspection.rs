@@ -1,8 +1,8 @@
-//! Opaque tokens: the service asks their issuer (RFC 7662). `answers` is about answers that can't
-//! be gone by, `dpop` about tokens that are bound to a key.
+//! Introspection of opaque tokens (RFC 7662). `responses` tests invalid and unexpected responses,
+//! `dpop` tokens that are bound to a key.
 
-mod answers;
 mod dpop;
+mod responses;
 
 use std::time::Duration;
 
@@ -17,41 +17,41 @@ use tempfile::TempDir;
 
 use crate::support::{Phone, Reply, Stage, World, guard, tls::TlsTerminator, until};
 
-/// What `iss` is in the tokens that are asked about. The world's issuer mints them with it, so that
-/// it can be two.
+/// `iss` of opaque tokens. The world's issuer mints them with it, so that one issuer can act as
+/// two.
 const ISSUER: &str = "https://opaque.example";
 const CLIENT: &str = "juspay bff+é";
 
-/// A world in which `main` signs its tokens and `opaque` is asked about them.
-struct Asked {
+/// A world in which `main` signs its tokens and those of `opaque` are introspected.
+struct Setup {
     world: World,
     secret: String,
     files: TempDir,
 }
 
-impl Asked {
+impl Setup {
     async fn new() -> Self {
         Self::with("").await
     }
 
     async fn with(settings: &str) -> Self {
-        Self::with_own(settings, "").await
+        Self::with_issuer_settings(settings, "").await
     }
 
-    /// With further settings of all, and of the issuer that is asked.
-    async fn with_own(settings: &str, own: &str) -> Self {
+    /// With further common settings, and further settings of the issuer `opaque`.
+    async fn with_issuer_settings(settings: &str, own: &str) -> Self {
         let stage = Stage::set().await;
         let url = stage.issuer().introspection_url();
-        Self::at(stage, &url, settings, own).await
+        Self::with_endpoint(stage, &url, settings, own).await
     }
 
-    /// Whose issuer is asked at `url`.
-    async fn at(stage: Stage, url: &str, settings: &str, own: &str) -> Self {
+    /// With the introspection endpoint at `url`.
+    async fn with_endpoint(stage: Stage, url: &str, settings: &str, own: &str) -> Self {
         let files = tempfile::tempdir().unwrap();
         let secret = format!("{}{:032x}%&+", guard::CLIENT_SECRET, rand::random::<u128>());
         std::fs::write(files.path().join("secret"), format!("{secret}\n")).unwrap();
         stage.issuer().set_client(CLIENT, &secret);
-        let asked = format!(
+        let setup = format!(
             "auth.shared_customer_ids = true
             {settings}
             [auth.issuers.opaque]
@@ -63,7 +63,7 @@ impl Asked {
             {own}",
             files.path().display(),
         );
-        Self { world: stage.open_ready(&asked).await, secret, files }
+        Self { world: stage.open_ready(&setup).await, secret, files }
     }
 
     fn mint(&self, wish: MintRequest) -> String {
@@ -89,13 +89,13 @@ fn owner(reply: &Reply) -> String {
     reply.json()["object_reference_id"].as_str().unwrap().to_owned()
 }
 
-fn invalid(reply: &Reply) {
+fn assert_invalid(reply: &Reply) {
     assert_eq!((reply.status, &*reply.code()), (401, "invalid_token"), "{}", reply.text());
     let challenge = r#"Bearer realm="juspay-bff", error="invalid_token""#;
     assert_eq!(reply.header("www-authenticate"), Some(challenge));
 }
 
-fn unavailable(reply: &Reply) {
+fn assert_unavailable(reply: &Reply) {
     assert_eq!((reply.status, &*reply.code()), (503, "keys_unavailable"), "{}", reply.text());
     assert!(reply.header("retry-after").is_some());
     assert_eq!(reply.header("www-authenticate"), None);
@@ -103,61 +103,61 @@ fn unavailable(reply: &Reply) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn application_tokens_name_no_customer() {
-    let asked = Asked::new().await;
+    let setup = Setup::new().await;
     for (sub, client) in [("app", "client_id"), ("app", "cid"), ("app@clients", "azp")] {
-        let token = asked.mint(MintRequest::opaque(sub).with(client, "app"));
-        let reply = asked.world.phone_holding(&token).me().await;
+        let token = setup.mint(MintRequest::opaque(sub).with(client, "app"));
+        let reply = setup.world.phone_holding(&token).me().await;
         assert_eq!((reply.status, &*reply.code()), (403, "no_customer"), "{sub} by {client}");
     }
-    assert_eq!(asked.world.simulator().total_requests(), 0);
+    assert_eq!(setup.world.simulator().total_requests(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_signed_token_with_an_unknown_key_is_refused_and_its_issuer_not_asked() {
-    let asked = Asked::new().await;
-    let old = asked.world.issuer().mint(&MintRequest::of("alice")).unwrap();
-    asked.world.clock.advance(Duration::from_secs(60));
-    asked.world.issuer().rotate(false).unwrap();
-    // The new key makes the service fetch the set; the old one has left it.
-    assert_eq!(owner(&asked.world.phone("bob").me().await), "bob");
-    invalid(&asked.world.phone_holding(&old).me().await);
-    assert_eq!(asked.calls(), 0);
+async fn signed_token_with_an_unknown_key_is_rejected_without_introspection() {
+    let setup = Setup::new().await;
+    let old = setup.world.issuer().mint(&MintRequest::of("alice")).unwrap();
+    setup.world.clock.advance(Duration::from_secs(60));
+    setup.world.issuer().rotate(false).unwrap();
+    // The new key makes the service fetch the key set, which no longer contains the old key.
+    assert_eq!(owner(&setup.world.phone("bob").me().await), "bob");
+    assert_invalid(&setup.world.phone_holding(&old).me().await);
+    assert_eq!(setup.calls(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_opaque_tokens_get_their_own_customer_beside_signed_ones() {
-    let asked = Asked::new().await;
-    let (alice, bob) = (asked.phone("alice"), asked.phone("bob"));
+async fn p1_opaque_and_signed_tokens_return_their_own_customers() {
+    let setup = Setup::new().await;
+    let (alice, bob) = (setup.phone("alice"), setup.phone("bob"));
     for _ in ["first sight", "known"] {
         assert_eq!(owner(&alice.me().await), "alice");
         assert_eq!(owner(&bob.me().await), "bob");
     }
-    assert_eq!((asked.calls(), asked.outcome("active").await), (2, 2));
-    assert_eq!(owner(&asked.world.phone("carol").me().await), "carol");
-    invalid(&asked.world.phone_holding("opq_nobodys").me().await);
-    assert_eq!((asked.calls(), asked.outcome("inactive").await), (3, 1));
+    assert_eq!((setup.calls(), setup.outcome("active").await), (2, 2));
+    assert_eq!(owner(&setup.world.phone("carol").me().await), "carol");
+    assert_invalid(&setup.world.phone_holding("opq_nobodys").me().await);
+    assert_eq!((setup.calls(), setup.outcome("inactive").await), (3, 1));
     let duration = "juspay_bff_auth_introspection_duration_seconds_count{issuer=\"opaque\"}";
-    assert_eq!(asked.world.count(duration).await, 3);
+    assert_eq!(setup.world.count(duration).await, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p2_a_token_goes_to_its_issuer_in_the_body_and_nowhere_else() {
-    let asked = Asked::new().await;
-    let token = asked.mint(MintRequest::opaque("alice"));
-    assert_eq!(owner(&asked.world.phone_holding(&token).me().await), "alice");
-    let with_token: Vec<_> = asked.world.issuer().requests();
-    let [question] = &with_token
+async fn p2_token_is_sent_to_its_issuer_in_the_body_only() {
+    let setup = Setup::new().await;
+    let token = setup.mint(MintRequest::opaque("alice"));
+    assert_eq!(owner(&setup.world.phone_holding(&token).me().await), "alice");
+    let with_token: Vec<_> = setup.world.issuer().requests();
+    let [introspection] = &with_token
         .iter()
         .filter(|request| format!("{request:?}").contains(&token))
         .collect::<Vec<_>>()[..]
     else {
-        panic!("not one question")
+        panic!("not exactly one request")
     };
-    assert_eq!((&*question.method, &*question.path), ("POST", INTROSPECTION_PATH));
-    assert_eq!(question.body, format!("token={token}&token_type_hint=access_token"));
+    assert_eq!((&*introspection.method, &*introspection.path), ("POST", INTROSPECTION_PATH));
+    assert_eq!(introspection.body, format!("token={token}&token_type_hint=access_token"));
     let header = |name| {
         let of_that_name = |(field, _): &&(String, String)| field.eq_ignore_ascii_case(name);
-        question.headers.iter().find(of_that_name).map(|(_, value)| value.as_str())
+        introspection.headers.iter().find(of_that_name).map(|(_, value)| value.as_str())
     };
     assert_eq!(header("content-type"), Some("application/x-www-form-urlencoded"));
     assert_eq!(header("accept"), Some("application/json"));
@@ -165,102 +165,102 @@ async fn p2_a_token_goes_to_its_issuer_in_the_body_and_nowhere_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fifty_phones_with_one_token_make_one_call() {
-    let asked = Asked::new().await;
-    let phone = asked.phone("alice");
-    let gate = asked.world.issuer().hold(INTROSPECTION_PATH);
+async fn fifty_requests_with_one_token_cause_one_call() {
+    let setup = Setup::new().await;
+    let phone = setup.phone("alice");
+    let gate = setup.world.issuer().hold(INTROSPECTION_PATH);
     let pending = join_all((0..50).map(|_| phone.begin())).await;
-    asked.world.until_waiting(50).await;
+    setup.world.until_waiting(50).await;
     gate.release();
     for pending in pending {
         assert_eq!(owner(&pending.reply().await), "alice");
     }
-    assert_eq!(asked.calls(), 1);
-    assert_eq!(asked.world.simulator().calls("alice"), 1);
+    assert_eq!(setup.calls(), 1);
+    assert_eq!(setup.world.simulator().calls("alice"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_hangs_up_leaves_the_answer_to_the_others() {
-    let asked = Asked::new().await;
-    let phone = asked.phone("alice");
-    let gate = asked.world.issuer().hold(INTROSPECTION_PATH);
+async fn disconnected_client_does_not_cancel_the_introspection() {
+    let setup = Setup::new().await;
+    let phone = setup.phone("alice");
+    let gate = setup.world.issuer().hold(INTROSPECTION_PATH);
     let first = phone.begin().await;
-    asked.world.until_waiting(1).await;
+    setup.world.until_waiting(1).await;
     let second = phone.begin().await;
-    asked.world.until_waiting(2).await;
+    setup.world.until_waiting(2).await;
     drop(first);
-    asked.world.until_waiting(1).await;
+    setup.world.until_waiting(1).await;
     gate.release();
     assert_eq!(owner(&second.reply().await), "alice");
-    assert_eq!(asked.calls(), 1);
+    assert_eq!(setup.calls(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_revoked_at_its_issuer_is_refused_when_the_answer_has_had_its_time() {
-    let asked = Asked::new().await;
-    let token = asked.mint(MintRequest::opaque("alice"));
-    let phone = asked.world.phone_holding(&token);
+async fn token_revoked_at_its_issuer_is_rejected_once_the_cached_response_expires() {
+    let setup = Setup::new().await;
+    let token = setup.mint(MintRequest::opaque("alice"));
+    let phone = setup.world.phone_holding(&token);
     assert_eq!(owner(&phone.me().await), "alice");
-    asked.world.issuer().revoke(&token);
-    asked.world.clock.advance(Duration::from_secs(59));
+    setup.world.issuer().revoke(&token);
+    setup.world.clock.advance(Duration::from_secs(59));
     assert_eq!(owner(&phone.me().await), "alice");
-    asked.world.clock.advance(Duration::from_secs(1));
-    invalid(&phone.me().await);
-    assert_eq!(asked.calls(), 2);
+    setup.world.clock.advance(Duration::from_secs(1));
+    assert_invalid(&phone.me().await);
+    assert_eq!(setup.calls(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn revocations_end_opaque_tokens_at_once() {
-    let asked = Asked::new().await;
-    let phone = asked.phone("alice");
+    let setup = Setup::new().await;
+    let phone = setup.phone("alice");
     assert_eq!(owner(&phone.me().await), "alice");
-    let now = asked.world.clock_seconds();
+    let now = setup.world.clock_seconds();
     let entry = json!({
         "issuer": ISSUER, "sub": "alice", "issued_before": now + 1, "expires": now + 1000,
     });
-    assert_eq!(asked.world.admin().post("/revocations", &entry).await.status, 200);
-    invalid(&phone.me().await);
-    asked.world.clock.advance(Duration::from_secs(60));
-    invalid(&phone.me().await);
+    assert_eq!(setup.world.admin().post("/revocations", &entry).await.status, 200);
+    assert_invalid(&phone.me().await);
+    setup.world.clock.advance(Duration::from_secs(60));
+    assert_invalid(&phone.me().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p6_while_the_issuer_is_down_known_tokens_serve_and_others_get_503() {
-    let asked = Asked::new().await;
-    let (known, new) = (asked.phone("alice"), asked.phone("bob"));
+async fn p6_unreachable_issuer_rejects_only_unknown_tokens_with_503() {
+    let setup = Setup::new().await;
+    let (known, new) = (setup.phone("alice"), setup.phone("bob"));
     assert_eq!(owner(&known.me().await), "alice");
-    asked.world.issuer().inject(INTROSPECTION_PATH, None, Fault::Reset);
+    setup.world.issuer().inject(INTROSPECTION_PATH, None, Fault::Reset);
     assert_eq!(owner(&known.me().await), "alice");
-    unavailable(&new.me().await);
-    asked.world.clock.advance(Duration::from_secs(60));
-    unavailable(&known.me().await);
-    assert_eq!(asked.outcome("unreachable").await, 2);
-    assert_eq!(owner(&asked.world.phone("carol").me().await), "carol", "of the other issuer");
-    asked.world.issuer().clear_faults();
+    assert_unavailable(&new.me().await);
+    setup.world.clock.advance(Duration::from_secs(60));
+    assert_unavailable(&known.me().await);
+    assert_eq!(setup.outcome("unreachable").await, 2);
+    assert_eq!(owner(&setup.world.phone("carol").me().await), "carol", "token of the other issuer");
+    setup.world.issuer().clear_faults();
     assert_eq!(owner(&known.me().await), "alice");
     assert_eq!(owner(&new.me().await), "bob");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p6_a_client_that_is_refused_is_no_401_and_its_new_secret_is_taken_up() {
-    let asked = Asked::new().await;
-    let phone = asked.phone("alice");
-    let new = asked.secret.replace("%&+", "new");
-    asked.world.issuer().set_client(CLIENT, &new);
-    unavailable(&phone.me().await);
-    assert_eq!(asked.outcome("rejected_credentials").await, 1);
-    std::fs::write(asked.files.path().join("secret"), new).unwrap();
-    asked
+async fn p6_rejected_client_is_a_503_and_its_new_secret_is_used() {
+    let setup = Setup::new().await;
+    let phone = setup.phone("alice");
+    let new = setup.secret.replace("%&+", "new");
+    setup.world.issuer().set_client(CLIENT, &new);
+    assert_unavailable(&phone.me().await);
+    assert_eq!(setup.outcome("rejected_credentials").await, 1);
+    std::fs::write(setup.files.path().join("secret"), new).unwrap();
+    setup
         .world
         .turn_until("the new secret", Duration::from_secs(10), async || {
             phone.me().await.status == 200
         })
         .await;
-    assert_eq!(asked.outcome("rejected_credentials").await + 1, asked.calls());
+    assert_eq!(setup.outcome("rejected_credentials").await + 1, setup.calls());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p2_an_issuer_is_asked_over_tls_when_its_ca_file_has_certified_it() {
+async fn p2_token_is_sent_only_to_an_issuer_with_a_valid_certificate() {
     for (is_certified, status) in [(true, 200), (false, 503)] {
         let stage = Stage::set().await;
         let plain = stage.issuer().introspection_url();
@@ -273,14 +273,15 @@ async fn p2_an_issuer_is_asked_over_tls_when_its_ca_file_has_certified_it() {
             &format!("https://localhost:{}", end.address.port()),
         );
         let trust = format!("ca_file = '{}'", ca.path().display());
-        let asked = Asked::at(stage, &url, "", if is_certified { &trust } else { "" }).await;
-        assert_eq!(asked.phone("alice").me().await.status, status);
-        assert_eq!(asked.calls(), u64::from(is_certified), "no token leaves for anybody else");
+        let setup =
+            Setup::with_endpoint(stage, &url, "", if is_certified { &trust } else { "" }).await;
+        assert_eq!(setup.phone("alice").me().await.status, status);
+        assert_eq!(setup.calls(), u64::from(is_certified), "no token is sent to another server");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_service_is_ready_by_an_issuer_that_it_can_ask() {
+async fn service_with_an_introspection_endpoint_is_ready_without_keys() {
     let files = tempfile::tempdir().unwrap();
     let secret = files.path().join("secret");
     std::fs::write(&secret, guard::CLIENT_SECRET).unwrap();
@@ -304,8 +305,8 @@ async fn the_service_is_ready_by_an_issuer_that_it_can_ask() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn claims_of_answers_are_held_to_the_settings() {
-    let asked = Asked::new().await;
+async fn claims_of_responses_are_checked() {
+    let setup = Setup::new().await;
     for (wish, status, code) in [
         (MintRequest::opaque("alice").with("aud", "another"), 401, "invalid_token"),
         (MintRequest::opaque("alice").with("aud", Value::Null), 401, "invalid_token"),
@@ -315,17 +316,17 @@ async fn claims_of_answers_are_held_to_the_settings() {
         (MintRequest::opaque("alice").with("cnf", json!({"jkt": "x"})), 401, "invalid_token"),
         (MintRequest::opaque("alice").with("sub", "juspay-bff-demo-app"), 403, "no_customer"),
     ] {
-        let reply = asked.world.phone_holding(&asked.mint(wish.clone())).me().await;
+        let reply = setup.world.phone_holding(&setup.mint(wish.clone())).me().await;
         assert_eq!((reply.status, &*reply.code()), (status, code), "{wish:?}");
     }
-    // Another issuer's, by what the endpoint says.
+    // A token of another issuer, according to the response.
     let foreign = MintRequest::opaque("alice");
-    invalid(&asked.world.phone_with(&foreign).me().await);
+    assert_invalid(&setup.world.phone_with(&foreign).me().await);
     let life = SignedDuration::from_secs(10);
     let short = MintRequest { life, ..MintRequest::opaque("alice") };
-    let phone = asked.world.phone_holding(&asked.mint(short));
+    let phone = setup.world.phone_holding(&setup.mint(short));
     assert_eq!(owner(&phone.me().await), "alice");
-    asked.world.clock.advance(Duration::from_secs(10));
-    invalid(&phone.me().await);
-    assert_eq!(asked.world.simulator().total_requests(), 1);
+    setup.world.clock.advance(Duration::from_secs(10));
+    assert_invalid(&phone.me().await);
+    assert_eq!(setup.world.simulator().total_requests(), 1);
 }

@@ -1,8 +1,8 @@
-//! One customer's failures and data don't affect other customers, over sockets and with the shipped
-//! settings (promise P4).
+//! One customer's failures and data do not affect other customers, over sockets and with the
+//! default settings (promise P4).
 
+mod faulty_customers;
 mod hold;
-mod odd_customers;
 mod remembered_failures;
 mod scripted_juspay;
 
@@ -15,7 +15,7 @@ use crate::support::{Reply, Stage, World, shipped};
 /// shipped rate limit.
 const STEP: Duration = Duration::from_millis(90);
 
-/// The shipped settings, and a scripted Juspay.
+/// The default settings, and a scripted Juspay.
 async fn scripted() -> (World, ScriptedJuspay) {
     let stage = Stage::set().await;
     let juspay = ScriptedJuspay::start(stage.clock.clone()).await;
@@ -31,7 +31,7 @@ async fn catch_up(world: &World) {
 }
 
 /// A customer without a cached token gets one.
-async fn first_sight(world: &World, customer: &str) {
+async fn first_request(world: &World, customer: &str) {
     let reply = world.phone(customer).me().await;
     assert_eq!(reply.status, 200, "{customer}: {}", reply.text());
     assert_eq!(reply.json()["object_reference_id"], *customer);

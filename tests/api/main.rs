@@ -1,5 +1,5 @@
-//! Tests of the service as its users meet it: over sockets, against the simulator. One file a
-//! promise or a theme; the promises of the contract are named by their numbers.
+//! Tests of the service over sockets, against the simulator. Each file covers one promise or topic.
+//! Tests of a promise begin with its number.
 
 #![expect(
     clippy::unwrap_used,
@@ -11,7 +11,7 @@
     clippy::unchecked_time_subtraction,
     reason = "a test that panics fails, as it should"
 )]
-#![expect(unreachable_pub, reason = "`pub` tells what a test may use of what it stands on")]
+#![expect(unreachable_pub, reason = "`pub` marks what tests may use of their support files")]
 
 mod admin;
 mod auth;

@@ -1,5 +1,5 @@
-//! Tokens that end before their time: by an operator's word, by the file (`file`), by an issuer's
-//! (`logout`). `races` holds what is under way then.
+//! Tokens that are revoked: by an operator, in the file (`file`), or by an issuer (`logout`).
+//! `races` revokes tokens while their requests wait.
 
 mod file;
 mod logout;
@@ -15,10 +15,10 @@ use crate::support::{Phone, Reply, World, guard};
 
 const SECOND: Duration = Duration::from_secs(1);
 const EXPOSED: &str = "server.admin_listen = \"0.0.0.0:0\"";
-const REFUSED: &str = "juspay_bff_auth_failures_total{reason=\"revoked\"}";
+const REJECTED: &str = "juspay_bff_auth_failures_total{reason=\"revoked\"}";
 const IN_MEMORY: &str = "juspay_bff_auth_revocations{source=\"memory\"}";
 
-/// An entry that ends all that the subject has been given until now.
+/// An entry that revokes all tokens issued to the subject until now.
 fn all_of(world: &World, sub: &str) -> Value {
     let now = world.clock_seconds();
     json!({"issuer": "main", "sub": sub, "issued_before": now + 1, "expires": now + 86_400})
@@ -32,7 +32,7 @@ async fn post(world: &World, entry: &Value) -> Reply {
     world.admin().post("/revocations", entry).await
 }
 
-/// Revokes, and tells how many customers were forgotten.
+/// Revokes tokens; returns the number of purged customers.
 async fn revoke(world: &World, entry: &Value) -> u64 {
     let reply = post(world, entry).await;
     assert_eq!(reply.status, 200, "{}", reply.text());
@@ -42,39 +42,39 @@ async fn revoke(world: &World, entry: &Value) -> u64 {
     reply.json()["purged"].as_u64().unwrap()
 }
 
-/// A phone with another token of alice's.
+/// A client with another token of alice.
 fn with_jti(world: &World, jti: &str) -> Phone {
     world.phone_with(&MintRequest::of("alice").with("jti", jti))
 }
 
-/// As any other token that proves nothing.
-fn is_refused(reply: &Reply) {
+/// The same response as for any invalid token.
+fn assert_rejected(reply: &Reply) {
     assert_eq!((reply.status, &*reply.code()), (401, "invalid_token"));
     let challenge = "Bearer realm=\"juspay-bff\", error=\"invalid_token\"";
     assert_eq!(reply.header("www-authenticate"), Some(challenge));
     assert_eq!(reply.header("cache-status"), None);
     let garbage = "The access token is not valid. Get a new one, then retry once.";
-    assert_eq!(reply.json()["detail"], garbage, "the detail says no more than the code");
+    assert_eq!(reply.json()["detail"], garbage, "the detail contains no more than the code");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_subjects_tokens_end_at_once_and_nobody_elses() {
+async fn subjects_tokens_are_revoked_at_once_and_no_others() {
     let world = World::new().await;
     let (alice, bob) = (world.phone("alice"), world.phone("bob"));
     let unseen = world.phone("alice");
     assert_eq!((alice.me().await.status, bob.me().await.status), (200, 200));
     assert_eq!(revoke(&world, &all_of(&world, "alice")).await, 1);
     for phone in [&alice, &unseen, &alice] {
-        is_refused(&phone.me().await);
-        is_refused(&phone.get("/me/customer?options.get_client_auth_token=false").await);
+        assert_rejected(&phone.me().await);
+        assert_rejected(&phone.get("/me/customer?options.get_client_auth_token=false").await);
     }
     assert_eq!(bob.me().await.cache_status().split(';').nth(1), Some(" hit"));
     assert_eq!(world.simulator().calls("alice"), 1);
-    assert_eq!((world.count(REFUSED).await, world.count(IN_MEMORY).await), (6, 1));
+    assert_eq!((world.count(REJECTED).await, world.count(IN_MEMORY).await), (6, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_login_gets_a_client_auth_token_that_the_old_session_never_had() {
+async fn new_login_gets_a_new_client_auth_token() {
     let world = World::new().await;
     let old = world.phone("alice");
     let old_token = old.me().await.token();
@@ -85,25 +85,25 @@ async fn a_new_login_gets_a_client_auth_token_that_the_old_session_never_had() {
     assert_eq!(reply.cache_status(), "juspay-bff; fwd=uri-miss; stored; ttl=779");
     assert_ne!(reply.token(), old_token);
     assert_eq!(new.me().await.token(), reply.token());
-    is_refused(&old.me().await);
-    assert_eq!(new.me().await.token(), reply.token(), "refusing forgets nobody");
+    assert_rejected(&old.me().await);
+    assert_eq!(new.me().await.token(), reply.token(), "a rejection purges no customer");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_token_ends_and_its_subjects_others_do_not() {
+async fn one_token_is_revoked_and_its_subjects_others_are_not() {
     let world = World::new().await;
     let (lost, kept) = (with_jti(&world, "lost"), with_jti(&world, "kept"));
     let old_token = lost.me().await.token();
     assert_eq!(kept.me().await.token(), old_token);
     assert_eq!(revoke(&world, &one(&world, "lost")).await, 1);
-    is_refused(&lost.me().await);
+    assert_rejected(&lost.me().await);
     let reply = kept.me().await;
     assert_eq!(reply.status, 200);
     assert_ne!(reply.token(), old_token);
 }
 
-/// The same token with the other signature that ECDSA has for it: s becomes n − s (P-256).
-fn malleated(token: &str) -> String {
+/// The same token with the other valid ECDSA signature: s becomes n − s (P-256).
+fn with_other_signature(token: &str) -> String {
     const N: &str = "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551";
     let (message, signature) = token.rsplit_once('.').unwrap();
     let mut signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
@@ -118,25 +118,25 @@ fn malleated(token: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_revoked_tokens_other_signature_does_not_bring_it_back() {
+async fn revoked_token_with_its_other_signature_is_rejected() {
     let world = World::new().await;
     let phone = with_jti(&world, "a");
     let token = phone.token.clone().unwrap();
-    let twin = world.phone_holding(&malleated(&token));
+    let twin = world.phone_holding(&with_other_signature(&token));
     assert_ne!(twin.token.as_ref(), Some(&token));
-    assert_eq!(twin.me().await.status, 200, "both are good");
+    assert_eq!(twin.me().await.status, 200, "both are valid");
     revoke(&world, &one(&world, "a")).await;
-    is_refused(&phone.me().await);
-    is_refused(&twin.me().await);
+    assert_rejected(&phone.me().await);
+    assert_rejected(&twin.me().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_entry_past_its_end_leaves_memory() {
+async fn expired_entry_is_removed() {
     let world = World::new().await;
     let phone = with_jti(&world, "a");
     let entry = |end: i64| json!({"issuer": "main", "jti": "a", "expires": end});
     revoke(&world, &entry(world.clock_seconds() + 60)).await;
-    is_refused(&phone.me().await);
+    assert_rejected(&phone.me().await);
     world.clock.advance(SECOND * 60);
     assert_eq!(phone.me().await.status, 200);
     let is_gone = async || world.count(IN_MEMORY).await == 0;
@@ -144,13 +144,13 @@ async fn an_entry_past_its_end_leaves_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_end_at_the_end_of_the_year_9999_is_as_late_as_possible() {
+async fn entry_expires_at_the_end_of_the_year_9999_at_the_latest() {
     let world = World::new().await;
     for (jti, end) in [("a", json!("9999-12-31T23:59:59Z")), ("b", json!(253_402_300_799_i64))] {
         let phone = with_jti(&world, jti);
         assert_eq!(phone.me().await.status, 200);
         revoke(&world, &json!({"issuer": "main", "jti": jti, "expires": end})).await;
-        is_refused(&phone.me().await);
+        assert_rejected(&phone.me().await);
     }
     assert_eq!(world.count(IN_MEMORY).await, 2);
     for end in [json!("+010000-01-01T00:00:00Z"), json!(253_402_300_800_i64)] {
@@ -160,7 +160,7 @@ async fn an_end_at_the_end_of_the_year_9999_is_as_late_as_possible() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_entry_is_refused_with_what_is_wrong() {
+async fn invalid_entry_is_rejected_with_its_fault() {
     let world = World::with("auth.max_revocations = 1").await;
     let (now, end) = (world.clock_seconds(), world.clock_seconds() + 60);
     let long = "x".repeat(257);
@@ -192,12 +192,12 @@ async fn what_is_no_entry_is_refused_with_what_is_wrong() {
     revoke(&world, &one(&world, "a")).await;
     let full = post(&world, &one(&world, "b")).await;
     assert_eq!((full.status, &*full.code()), (503, "revocations_full"));
-    assert_eq!(with_jti(&world, "b").me().await.status, 200, "refused is refused");
+    assert_eq!(with_jti(&world, "b").me().await.status, 200, "the rejected entry is not stored");
     assert_eq!(world.count(IN_MEMORY).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_but_operators_revokes() {
+async fn only_operators_can_revoke() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("admin-token");
     std::fs::write(&file, "secret-1").unwrap();
@@ -232,7 +232,7 @@ async fn nobody_but_operators_revokes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p2_whom_a_revocation_names_is_told_nowhere() {
+async fn p2_revoked_subject_is_in_no_response_metric_or_log() {
     let world = World::new().await;
     let sub = format!("revoked_{:032x}", rand::random::<u128>());
     world.phone(&sub).me().await;
@@ -240,7 +240,7 @@ async fn p2_whom_a_revocation_names_is_told_nowhere() {
         let reply = post(&world, &entry).await;
         assert!(!reply.text().contains(&sub));
     }
-    is_refused(&world.phone(&sub).me().await);
+    assert_rejected(&world.phone(&sub).me().await);
     assert!(!world.admin().get("/metrics").await.text().contains(&sub));
     assert_eq!(guard::log_lines(&sub), [""; 0]);
     assert!(!guard::log_lines("access tokens revoked").is_empty());

@@ -55,7 +55,7 @@ async fn p2_no_error_reveals_a_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p2_the_api_key_is_sent_to_juspay_only() {
+async fn p2_api_key_is_sent_only_to_juspay() {
     let world = World::new().await;
     assert_eq!(world.phone("alice").me().await.status, 200);
     let requests = world.simulator().requests();

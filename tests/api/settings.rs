@@ -188,7 +188,7 @@ async fn valid_settings_are_shown_as_toml_with_secrets_masked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_claim_that_names_the_customer_is_shown() {
+async fn claim_that_names_the_customer_is_shown() {
     let directory = tempfile::tempdir().unwrap();
     let valid = write(directory.path(), "good.toml", VALID);
     let main = "auth.issuers.main: the claim";
@@ -218,7 +218,7 @@ async fn the_claim_that_names_the_customer_is_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_issuer_without_an_audience_is_warned_about() {
+async fn issuer_without_an_audience_is_warned_about() {
     let directory = tempfile::tempdir().unwrap();
     let valid = VALID.replace("audiences = [\"a\", \"b\"]", "audience_claim = 'none'");
     let valid = write(directory.path(), "good.toml", &valid);

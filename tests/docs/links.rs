@@ -1,5 +1,5 @@
-//! Every relative link of a Markdown file leads to a file of the repository, and every anchor to a
-//! heading of that file. Anchors are derived from headings as GitHub does it.
+//! Every relative link of a Markdown file resolves to a file of the repository, and every anchor to
+//! a heading of that file. Anchors are derived from headings in the same way as on GitHub.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,8 +18,8 @@ fn prose(markdown: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// The anchors of a document's headings: lower case, without punctuation, with hyphens for spaces; a
-/// repeated one gets a number.
+/// The anchors of a document's headings: lower case, without punctuation, with hyphens for spaces;
+/// a repeated one gets a number.
 fn anchors(markdown: &str) -> BTreeSet<String> {
     let mut seen = BTreeMap::<String, usize>::new();
     let mut anchors = BTreeSet::new();
@@ -57,7 +57,7 @@ fn links(line: &str) -> Vec<&str> {
     targets.filter_map(|rest| rest.split_once(')')).map(|(target, _)| target).collect()
 }
 
-/// `target` as seen from the directory of `file`.
+/// `target` relative to the directory of `file`.
 fn resolve(file: &Path, target: &str) -> PathBuf {
     let mut path = file.parent().unwrap().to_owned();
     for component in Path::new(target).components() {
@@ -71,7 +71,7 @@ fn resolve(file: &Path, target: &str) -> PathBuf {
 }
 
 #[test]
-fn every_link_leads_somewhere() {
+fn links_resolve() {
     let files = tracked();
     let documents: BTreeMap<_, _> = files
         .iter()

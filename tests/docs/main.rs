@@ -1,7 +1,8 @@
 //! Checks of the documents: links and anchors, the length of the README, and plain English.
 //!
 //! `links` resolves every relative link of every Markdown file. `words` rejects idioms that readers
-//! stumble over, in documents, settings files, scripts and the texts that the program prints.
+//! stumble over, in documents, settings files, scripts, comments, and the texts that the program
+//! prints.
 
 #![expect(
     clippy::unwrap_used,
@@ -19,7 +20,7 @@ use std::{
     process::Command,
 };
 
-/// The files that git tracks, with their content; those that are not text are left out.
+/// The files that git tracks, with their content, except those that are not text.
 fn tracked() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let output = Command::new("git").args(["ls-files", "-z"]).current_dir(root).output().unwrap();
@@ -34,7 +35,7 @@ fn has_extension(path: &Path, extensions: &[&str]) -> bool {
 }
 
 #[test]
-fn the_readme_is_one_page() {
+fn readme_is_one_page() {
     let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"));
     let lines = readme.unwrap().lines().count();
     assert!(lines <= 130, "README.md has {lines} lines; at most 130");

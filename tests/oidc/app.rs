@@ -1,5 +1,5 @@
-//! The merchant's app, a public client of the provider's (RFC 6749, RFC 7636), in the hands of one
-//! user with a browser.
+//! The merchant's app, a public client of the provider (RFC 6749, RFC 7636), and the browser of its
+//! user.
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -17,8 +17,8 @@ use crate::{
 
 /// Its client id.
 pub const CLIENT: &str = "app";
-/// Where the provider sends its users back to.
-const BACK: &str = "https://app.example/back";
+/// The redirect URI.
+const REDIRECT_URI: &str = "https://app.example/back";
 /// RFC 7636, appendix B.
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
@@ -30,7 +30,7 @@ pub struct App<'a> {
     cookies: BTreeMap<String, String>,
 }
 
-/// What the provider gives out.
+/// The provider's tokens.
 pub struct Tokens {
     pub access: String,
     pub id: String,
@@ -43,7 +43,7 @@ impl<'a> App<'a> {
         Self::with_client_id(provider, subject, CLIENT)
     }
 
-    /// The same app, registered by this client id.
+    /// The same app with this client id.
     pub fn with_client_id(provider: &'a Provider, subject: &str, client: &str) -> Self {
         let (subject, client) = (subject.to_owned(), client.to_owned());
         Self { provider, subject, client, cookies: BTreeMap::new() }
@@ -54,13 +54,13 @@ impl<'a> App<'a> {
         self.tokens_with(resource, "").await
     }
 
-    /// The same with further header lines for the token endpoint, each ended by CR LF.
+    /// The same with further header lines for the token endpoint, each terminated by CR LF.
     pub async fn tokens_with(&mut self, resource: &str, lines: &str) -> Tokens {
         let code = self.code(resource).await;
         let form = form(&[
             ("grant_type", "authorization_code"),
             ("client_id", &self.client),
-            ("redirect_uri", BACK),
+            ("redirect_uri", REDIRECT_URI),
             ("code_verifier", VERIFIER),
             ("code", &code),
             ("resource", resource),
@@ -76,14 +76,14 @@ impl<'a> App<'a> {
         }
     }
 
-    /// The authorization endpoint and the login page, until the browser is sent back to the app.
+    /// Opens the authorization endpoint and the login page, until the redirect to the app.
     async fn code(&mut self, resource: &str) -> String {
-        // It learns what time it is.
+        // The provider gets the current time.
         self.provider.order(json!({})).await;
         let query = form(&[
             ("response_type", "code"),
             ("client_id", &self.client),
-            ("redirect_uri", BACK),
+            ("redirect_uri", REDIRECT_URI),
             ("scope", "openid pay"),
             ("resource", resource),
             ("login_hint", &self.subject),
@@ -95,7 +95,7 @@ impl<'a> App<'a> {
         loop {
             let reply = self.send("GET", &target, "", "").await;
             let location = reply.header("location").unwrap_or_else(|| panic!("{}", reply.text()));
-            if let Some(query) = location.strip_prefix(BACK) {
+            if let Some(query) = location.strip_prefix(REDIRECT_URI) {
                 return parameter(query, "code");
             }
             location
@@ -105,15 +105,15 @@ impl<'a> App<'a> {
         }
     }
 
-    /// Takes back a token (RFC 7009).
+    /// Revokes a token (RFC 7009).
     pub async fn revoke(&mut self, token: &str) {
         let form = form(&[("token", token), ("client_id", CLIENT)]);
         let reply = self.send("POST", "/token/revocation", "", &form).await;
         assert_eq!(reply.status, 200, "{}", reply.text());
     }
 
-    /// Logs the user out at the provider (OpenID Connect RP-Initiated Logout), which by then has
-    /// told whom it tells.
+    /// Logs the user out at the provider (OpenID Connect RP-Initiated Logout). When this returns,
+    /// the provider has sent its logout tokens.
     pub async fn log_out(&mut self) {
         let page =
             self.send("GET", &format!("/session/end?client_id={CLIENT}"), "", "").await.text();

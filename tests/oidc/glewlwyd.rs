@@ -9,10 +9,10 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::{
+    fixture::{assert_rejected, claims, me, owner, to_real_time},
     glewlwyd_server::{
         ALGORITHMS, ANOTHER_CLIENT, ANOTHER_RESOURCE, CLIENT, CLIENT_SECRET, Glewlwyd, RESOURCE,
     },
-    meeting::{claims, is_refused, me, owner, to_real_time},
     support::{Stage, World},
 };
 
@@ -40,7 +40,7 @@ fn subject(token: &str) -> String {
     claims(token)["sub"].as_str().unwrap().to_owned()
 }
 
-/// How the service asks that issuer about tokens.
+/// The settings for introspection at this issuer.
 fn introspected(server: &Glewlwyd, algorithm: &str, files: &TempDir) -> String {
     let issuer = server.issuer(algorithm);
     let file = files.path().join("secret");
@@ -54,7 +54,7 @@ fn introspected(server: &Glewlwyd, algorithm: &str, files: &TempDir) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_user_gets_their_own_customer_with_every_algorithm() {
+async fn users_get_their_own_customer_with_every_algorithm() {
     let server = Glewlwyd::start(&ALGORITHMS).await;
     let audiences = format!("audiences = ['{RESOURCE}']");
     let issuers = ALGORITHMS.map(|name| (name, discovered(&server, name, &audiences)));
@@ -74,7 +74,7 @@ async fn each_user_gets_their_own_customer_with_every_algorithm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_of_another_issuer_or_resource_or_for_no_user_is_rejected() {
+async fn token_of_another_issuer_or_resource_or_without_a_user_is_rejected() {
     let server = Glewlwyd::start(&["RS256", "ES256"]).await;
     let audiences = format!("audiences = ['{RESOURCE}']");
     let world = service(&[("rs256", discovered(&server, "RS256", &audiences))]).await;
@@ -84,7 +84,7 @@ async fn a_token_of_another_issuer_or_resource_or_for_no_user_is_rejected() {
     let issuer = server.tokens("ES256", "alice", CLIENT, RESOURCE).await.access;
     let resource = server.tokens("RS256", "alice", CLIENT, ANOTHER_RESOURCE).await.access;
     for token in [&issuer, &resource, &good.id, &good.refresh] {
-        is_refused(&me(&world, token).await);
+        assert_rejected(&me(&world, token).await);
     }
     let audiences = format!("audiences = ['{RESOURCE}', 'pay']");
     let of_clients = service(&[("rs256", discovered(&server, "RS256", &audiences))]).await;
@@ -94,7 +94,7 @@ async fn a_token_of_another_issuer_or_resource_or_for_no_user_is_rejected() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_client_id_can_be_compared_with_the_audiences() {
+async fn client_id_can_be_compared_with_the_audiences() {
     let server = Glewlwyd::start(&["ES256"]).await;
     let settings = format!("audiences = ['{CLIENT}']\naudience_claim = 'client_id'");
     let world = service(&[("es256", discovered(&server, "ES256", &settings))]).await;
@@ -103,25 +103,25 @@ async fn the_client_id_can_be_compared_with_the_audiences() {
         assert_eq!(owner(&me(&world, &token).await), subject(&token));
     }
     let token = server.tokens("ES256", "alice", ANOTHER_CLIENT, RESOURCE).await.access;
-    is_refused(&me(&world, &token).await);
+    assert_rejected(&me(&world, &token).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn id_tokens_are_accepted_only_where_they_are_the_apps_credential() {
+async fn id_tokens_are_accepted_only_if_id_tokens_is_accept() {
     let server = Glewlwyd::start(&["EdDSA"]).await;
     let audiences = format!("audiences = ['{CLIENT}']");
     let settings = format!("{audiences}\nid_tokens = 'accept'");
     let rejects = service(&[("eddsa", discovered(&server, "EdDSA", &audiences))]).await;
     let accepts = service(&[("eddsa", discovered(&server, "EdDSA", &settings))]).await;
     let token = server.tokens("EdDSA", "alice", CLIENT, RESOURCE).await.id;
-    is_refused(&me(&rejects, &token).await);
+    assert_rejected(&me(&rejects, &token).await);
     assert_eq!(owner(&me(&accepts, &token).await), subject(&token));
     let anothers = server.tokens("EdDSA", "alice", ANOTHER_CLIENT, RESOURCE).await.id;
-    is_refused(&me(&accepts, &anothers).await);
+    assert_rejected(&me(&accepts, &anothers).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_without_a_required_scope_is_rejected() {
+async fn token_without_a_required_scope_is_rejected() {
     let server = Glewlwyd::start(&["PS256"]).await;
     let token = server.tokens("PS256", "alice", CLIENT, RESOURCE).await.access;
     for (scopes, status) in [("'openid', 'pay'", 200), ("'pay', 'admin'", 403)] {
@@ -133,16 +133,16 @@ async fn a_token_without_a_required_scope_is_rejected() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn its_introspection_endpoint_accepts_a_token_until_it_is_revoked() {
+async fn introspected_token_is_accepted_until_it_is_revoked() {
     let server = Glewlwyd::start(&["RS256"]).await;
     let files = tempfile::tempdir().unwrap();
     let world = service(&[("rs256", introspected(&server, "RS256", &files))]).await;
     let token = server.tokens("RS256", "alice", CLIENT, RESOURCE).await.access;
     let another = server.tokens("RS256", "alice", CLIENT, ANOTHER_RESOURCE).await.access;
     assert_eq!(owner(&me(&world, &token).await), subject(&token));
-    is_refused(&me(&world, &another).await);
+    assert_rejected(&me(&world, &another).await);
     server.revoke("RS256", &token).await;
-    // `auth.introspection_cache` as shipped.
+    // `auth.introspection_cache`, the default.
     world.clock.advance(Duration::from_secs(60));
-    is_refused(&me(&world, &token).await);
+    assert_rejected(&me(&world, &token).await);
 }

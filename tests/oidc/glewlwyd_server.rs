@@ -1,4 +1,4 @@
-//! glewlwyd's process, configured through its admin API. It runs by the machine's clock.
+//! glewlwyd's process, configured through its admin API. It uses the machine's clock.
 //!
 //! `tests/oidc/install` has unpacked Debian's package and made a database without users or clients.
 
@@ -30,10 +30,10 @@ const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/oidc/glewlwyd")
 /// The app, which is a confidential client (RFC 6749 §2.1), and another one.
 pub const CLIENT: &str = "app";
 pub const ANOTHER_CLIENT: &str = "another";
-/// Of both clients. glewlwyd takes it as it is in the header, without decoding it (RFC 6749 §2.3.1).
+/// Of both clients. glewlwyd compares it with the header without decoding (RFC 6749 §2.3.1).
 pub const CLIENT_SECRET: &str = "secretOfBothClients";
-/// Where the browser is sent back to.
-const BACK: &str = "https://app.example/back";
+/// The redirect URI.
+const REDIRECT_URI: &str = "https://app.example/back";
 /// The resource (RFC 8707) that the scope `pay` belongs to, and another one.
 pub const RESOURCE: &str = "https://bff.example";
 pub const ANOTHER_RESOURCE: &str = "https://another.example";
@@ -42,14 +42,14 @@ pub const ANOTHER_RESOURCE: &str = "https://another.example";
 /// where it is configured for ES384 and PS384.
 pub const ALGORITHMS: [&str; 7] = ["RS256", "RS384", "RS512", "PS256", "PS512", "ES256", "EdDSA"];
 
-/// The server with the users alice and bob. Dropped, it ends.
+/// The server with the users alice and bob, stopped when dropped.
 pub struct Glewlwyd {
     address: SocketAddr,
     _files: TempDir,
     _child: Child,
 }
 
-/// The token endpoint's answer.
+/// The token endpoint's response.
 pub struct Tokens {
     pub access: String,
     pub id: String,
@@ -77,7 +77,7 @@ impl Glewlwyd {
                 "client_id": client, "confidential": true, "client_secret": CLIENT_SECRET,
                 "token_endpoint_auth_method": ["client_secret_basic"],
                 "authorization_type": ["code", "refresh_token", "client_credentials"],
-                "redirect_uri": [BACK], "scope": ["pay"], "enabled": true,
+                "redirect_uri": [REDIRECT_URI], "scope": ["pay"], "enabled": true,
             });
             server.json("POST", "client/", &admin, &client).await;
         }
@@ -91,8 +91,8 @@ impl Glewlwyd {
         server
     }
 
-    /// The port is free when it is chosen. If another process takes it first, the server ends, and another
-    /// port is chosen.
+    /// The port is free when it is chosen. If another process binds it first, the server ends, and
+    /// another port is chosen.
     async fn start_without_issuers() -> Self {
         let files = tempfile::tempdir().unwrap();
         let folder = files.path().to_str().unwrap();
@@ -105,7 +105,7 @@ impl Glewlwyd {
             drop(listener);
             let config = format!("{folder}/config");
             std::fs::write(&config, configuration(address, folder)).unwrap();
-            // It also ends when the test's thread does.
+            // It also ends with the test's thread.
             let mut child = Command::new("setpriv")
                 .args(["--pdeathsig", "KILL", &format!("{FOLDER}/files/usr/bin/glewlwyd")])
                 .args(["--config-file", &config])
@@ -186,25 +186,25 @@ impl Glewlwyd {
         let query = form(&[
             ("response_type", "code"),
             ("client_id", client),
-            ("redirect_uri", BACK),
+            ("redirect_uri", REDIRECT_URI),
             ("scope", "openid pay"),
             ("resource", resource),
             ("nonce", "of this login"),
             ("state", "of this login"),
-            // The user has seen the login page.
+            // The user has opened the login page.
             ("g_continue", ""),
         ]);
         let target = format!("/api/{algorithm}/auth?{query}");
         let reply = send(self.address, "GET", &target, &session, "").await;
         let location = reply.header("location").unwrap_or_else(|| panic!("{}", reply.text()));
-        let code = parameter(location.strip_prefix(BACK).expect(location), "code");
+        let code = parameter(location.strip_prefix(REDIRECT_URI).expect(location), "code");
         let reply = self
             .token_endpoint(
                 algorithm,
                 client,
                 &[
                     ("grant_type", "authorization_code"),
-                    ("redirect_uri", BACK),
+                    ("redirect_uri", REDIRECT_URI),
                     ("code", &code),
                     ("resource", resource),
                 ],
@@ -281,7 +281,7 @@ impl Key {
         }
     }
 
-    /// `GnuTLS` 3.7 reads no Ed25519 key that has its public half next to it (RFC 5958).
+    /// `GnuTLS` 3.7 rejects Ed25519 keys in PKCS #8 that contain the public key (RFC 5958).
     fn ed25519() -> Self {
         let pair = Ed25519KeyPair::generate().unwrap();
         let private = pair.to_pkcs8v1().unwrap();

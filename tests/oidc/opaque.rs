@@ -1,4 +1,4 @@
-//! Opaque tokens of the provider's, about which it is asked (RFC 7662).
+//! Opaque tokens of the provider, which the service validates by introspection (RFC 7662).
 
 use std::time::Duration;
 
@@ -7,54 +7,56 @@ use serde_json::json;
 
 use crate::{
     app::Tokens,
-    meeting::{Meeting, a_secret, anothers, is_refused, is_unavailable, ours, owner},
+    fixture::{
+        Fixture, a_secret, another_resource, assert_rejected, assert_unavailable, owner, resource,
+    },
     provider::INTROSPECTION,
     support::guard,
 };
 
-/// `auth.introspection_cache` as shipped.
-const REMEMBERED: Duration = Duration::from_secs(60);
+/// `auth.introspection_cache`, the default.
+const INTROSPECTION_CACHE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_each_opaque_token_gets_its_own_users_customer() {
-    let meeting = Meeting::by_introspection().await;
-    let alice = meeting.phone("alice", "opaque").await;
-    let bob = meeting.phone("bob", "opaque").await;
-    for _ in ["first sight", "remembered"] {
+async fn p1_opaque_token_returns_its_own_users_customer() {
+    let fixture = Fixture::by_introspection().await;
+    let alice = fixture.phone("alice", "opaque").await;
+    let bob = fixture.phone("bob", "opaque").await;
+    for _ in ["first request", "cached"] {
         assert_eq!(owner(&alice.me().await), "alice");
         assert_eq!(owner(&bob.me().await), "bob");
     }
-    assert_eq!(meeting.provider.requests(INTROSPECTION).await, 2);
-    assert_eq!(meeting.world.simulator().calls("alice"), 1);
+    assert_eq!(fixture.provider.requests(INTROSPECTION).await, 2);
+    assert_eq!(fixture.world.simulator().calls("alice"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_what_the_provider_does_not_vouch_for_is_nobodys() {
-    let meeting = Meeting::by_introspection().await;
-    is_refused(&meeting.world.phone_holding(&"x".repeat(43)).me().await);
-    assert_eq!(meeting.refusals("inactive").await, 1);
-    let tokens = meeting.app("alice").tokens(&anothers("opaque")).await;
-    is_refused(&meeting.world.phone_holding(&tokens.access).me().await);
-    assert_eq!(meeting.refusals("audience").await, 1);
-    // An ID token isn't even known there, though it is the provider's own.
-    is_refused(&meeting.world.phone_holding(&tokens.id).me().await);
-    assert_eq!(meeting.refusals("inactive").await, 2);
-    let token = meeting.token_of_a_client("opaque").await;
-    let reply = meeting.world.phone_holding(&token).me().await;
+async fn p1_token_that_introspection_rejects_is_rejected() {
+    let fixture = Fixture::by_introspection().await;
+    assert_rejected(&fixture.world.phone_holding(&"x".repeat(43)).me().await);
+    assert_eq!(fixture.rejections("inactive").await, 1);
+    let tokens = fixture.app("alice").tokens(&another_resource("opaque")).await;
+    assert_rejected(&fixture.world.phone_holding(&tokens.access).me().await);
+    assert_eq!(fixture.rejections("audience").await, 1);
+    // Introspection does not know ID tokens, although the provider issued this one.
+    assert_rejected(&fixture.world.phone_holding(&tokens.id).me().await);
+    assert_eq!(fixture.rejections("inactive").await, 2);
+    let token = fixture.token_of_a_client("opaque").await;
+    let reply = fixture.world.phone_holding(&token).me().await;
     assert_eq!((reply.status, &*reply.code()), (403, "no_customer"));
-    assert_eq!(meeting.world.simulator().total_requests(), 0);
+    assert_eq!(fixture.world.simulator().total_requests(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p2_an_opaque_token_is_in_no_answer_and_in_no_log() {
-    let meeting = Meeting::by_introspection().await;
-    let phone = meeting.phone("alice", "opaque").await;
+async fn p2_opaque_token_is_in_no_response_and_no_log() {
+    let fixture = Fixture::by_introspection().await;
+    let phone = fixture.phone("alice", "opaque").await;
     let reply = phone.me().await;
     assert_eq!(owner(&reply), "alice");
-    meeting.provider.die().await;
-    meeting.world.clock.advance(REMEMBERED);
+    fixture.provider.disconnect().await;
+    fixture.world.clock.advance(INTROSPECTION_CACHE);
     let refusal = phone.me().await;
-    is_unavailable(&refusal);
+    assert_unavailable(&refusal);
     let token = phone.token.as_deref().unwrap();
     for reply in [reply, refusal] {
         assert!(!format!("{:?}{}", reply.headers, reply.text()).contains(token));
@@ -63,94 +65,94 @@ async fn p2_an_opaque_token_is_in_no_answer_and_in_no_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fifty_phones_with_one_token_make_the_provider_answer_once() {
-    let meeting = Meeting::by_introspection().await;
-    let phone = meeting.phone("alice", "opaque").await;
-    meeting.provider.order(json!({"hold": INTROSPECTION})).await;
+async fn fifty_requests_with_one_token_share_one_introspection() {
+    let fixture = Fixture::by_introspection().await;
+    let phone = fixture.phone("alice", "opaque").await;
+    fixture.provider.order(json!({"hold": INTROSPECTION})).await;
     let pending = join_all((0..50).map(|_| phone.begin())).await;
-    meeting.world.until_waiting(50).await;
-    meeting.provider.order(json!({"hold": null})).await;
+    fixture.world.until_waiting(50).await;
+    fixture.provider.order(json!({"hold": null})).await;
     for pending in pending {
         assert_eq!(owner(&pending.reply().await), "alice");
     }
-    assert_eq!(meeting.provider.requests(INTROSPECTION).await, 1);
-    assert_eq!(meeting.world.simulator().calls("alice"), 1);
+    assert_eq!(fixture.provider.requests(INTROSPECTION).await, 1);
+    assert_eq!(fixture.world.simulator().calls("alice"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_is_revoked_at_the_provider_ends_with_what_is_remembered_of_it() {
-    let meeting = Meeting::by_introspection().await;
-    let mut app = meeting.app("alice");
-    let Tokens { access, .. } = app.tokens(&ours("opaque")).await;
-    let phone = meeting.world.phone_holding(&access);
+async fn token_revoked_at_the_provider_is_rejected_once_the_cached_response_expires() {
+    let fixture = Fixture::by_introspection().await;
+    let mut app = fixture.app("alice");
+    let Tokens { access, .. } = app.tokens(&resource("opaque")).await;
+    let phone = fixture.world.phone_holding(&access);
     assert_eq!(owner(&phone.me().await), "alice");
     app.revoke(&access).await;
-    meeting.world.clock.advance(REMEMBERED.checked_sub(Duration::from_secs(1)).unwrap());
+    fixture.world.clock.advance(INTROSPECTION_CACHE.checked_sub(Duration::from_secs(1)).unwrap());
     assert_eq!(owner(&phone.me().await), "alice");
-    assert_eq!(meeting.provider.requests(INTROSPECTION).await, 1);
-    meeting.world.clock.advance(Duration::from_secs(1));
-    is_refused(&phone.me().await);
-    assert_eq!(meeting.provider.requests(INTROSPECTION).await, 2);
-    assert_eq!(owner(&meeting.phone("alice", "opaque").await.me().await), "alice");
+    assert_eq!(fixture.provider.requests(INTROSPECTION).await, 1);
+    fixture.world.clock.advance(Duration::from_secs(1));
+    assert_rejected(&phone.me().await);
+    assert_eq!(fixture.provider.requests(INTROSPECTION).await, 2);
+    assert_eq!(owner(&fixture.phone("alice", "opaque").await.me().await), "alice");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_is_good_for_longer_is_asked_about_again_and_again() {
-    let meeting = Meeting::by_introspection().await;
-    let phone = meeting.phone("alice", "opaque").await;
-    for questions in 1..=3 {
+async fn long_lived_token_is_introspected_again_whenever_the_cached_response_expires() {
+    let fixture = Fixture::by_introspection().await;
+    let phone = fixture.phone("alice", "opaque").await;
+    for expected in 1..=3 {
         assert_eq!(owner(&phone.me().await), "alice");
-        assert_eq!(meeting.provider.requests(INTROSPECTION).await, questions);
-        meeting.world.clock.advance(REMEMBERED);
+        assert_eq!(fixture.provider.requests(INTROSPECTION).await, expected);
+        fixture.world.clock.advance(INTROSPECTION_CACHE);
     }
-    // Its end, by which the provider goes, too.
-    meeting.world.clock.advance(Duration::from_hours(1));
-    assert_eq!(meeting.provider.requests(INTROSPECTION).await, 3);
-    is_refused(&phone.me().await);
+    // The token's expiry, which the provider checks as well.
+    fixture.world.clock.advance(Duration::from_hours(1));
+    assert_eq!(fixture.provider.requests(INTROSPECTION).await, 3);
+    assert_rejected(&phone.me().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p6_while_the_provider_is_down_nobody_gets_in_anew_and_nobody_is_logged_out() {
-    let meeting = Meeting::by_introspection().await;
+async fn p6_unreachable_provider_rejects_new_tokens_and_logs_out_no_user() {
+    let fixture = Fixture::by_introspection().await;
     let (known, new) =
-        (meeting.phone("alice", "opaque").await, meeting.phone("bob", "opaque").await);
+        (fixture.phone("alice", "opaque").await, fixture.phone("bob", "opaque").await);
     assert_eq!(owner(&known.me().await), "alice");
-    meeting.provider.die().await;
-    assert_eq!(owner(&known.me().await), "alice", "remembered");
-    is_unavailable(&new.me().await);
-    meeting.world.clock.advance(REMEMBERED);
+    fixture.provider.disconnect().await;
+    assert_eq!(owner(&known.me().await), "alice", "cached");
+    assert_unavailable(&new.me().await);
+    fixture.world.clock.advance(INTROSPECTION_CACHE);
     for phone in [&known, &new] {
-        is_unavailable(&phone.me().await);
+        assert_unavailable(&phone.me().await);
     }
-    meeting.provider.come_back().await;
+    fixture.provider.reconnect().await;
     assert_eq!(owner(&known.me().await), "alice");
     assert_eq!(owner(&new.me().await), "bob");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p6_a_secret_that_the_provider_does_not_take_is_a_503_until_the_new_one_is_read() {
-    let meeting = Meeting::by_introspection().await;
-    let phone = meeting.phone("alice", "opaque").await;
+async fn p6_rejected_client_secret_is_a_503_until_the_new_one_is_read() {
+    let fixture = Fixture::by_introspection().await;
+    let phone = fixture.phone("alice", "opaque").await;
     let secret = a_secret();
-    meeting.provider.order(json!({"secret": secret})).await;
-    is_unavailable(&phone.me().await);
+    fixture.provider.order(json!({"secret": secret})).await;
+    assert_unavailable(&phone.me().await);
     let rejected = "juspay_bff_auth_introspections_total{issuer=\"provider\",\
                     outcome=\"rejected_credentials\"}";
-    assert_eq!(meeting.world.count(rejected).await, 1);
-    std::fs::write(meeting.files.path().join("secret"), &secret).unwrap();
+    assert_eq!(fixture.world.count(rejected).await, 1);
+    std::fs::write(fixture.files.path().join("secret"), &secret).unwrap();
     let poll = Duration::from_secs(10);
     let served = async || phone.me().await.status == 200;
-    meeting.world.turn_until("the new secret", poll, served).await;
+    fixture.world.turn_until("the new secret", poll, served).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_logout_at_the_provider_ends_opaque_tokens_when_they_are_asked_about() {
-    let meeting = Meeting::by_introspection().await;
-    let mut app = meeting.app("alice");
-    let tokens = app.tokens(&ours("opaque")).await;
-    let phone = meeting.world.phone_holding(&tokens.access);
+async fn logout_at_the_provider_ends_opaque_tokens_at_the_next_introspection() {
+    let fixture = Fixture::by_introspection().await;
+    let mut app = fixture.app("alice");
+    let tokens = app.tokens(&resource("opaque")).await;
+    let phone = fixture.world.phone_holding(&tokens.access);
     assert_eq!(owner(&phone.me().await), "alice");
     app.log_out().await;
-    meeting.world.clock.advance(REMEMBERED);
-    is_refused(&phone.me().await);
+    fixture.world.clock.advance(INTROSPECTION_CACHE);
+    assert_rejected(&phone.me().await);
 }

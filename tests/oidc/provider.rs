@@ -1,4 +1,4 @@
-//! The provider's process, which lives by the test's clock, and orders to it: see `provider.mjs`.
+//! The provider's process, which uses the test's clock, and commands for it: see `provider.mjs`.
 
 use std::{net::SocketAddr, process::Stdio};
 
@@ -12,12 +12,12 @@ use tokio::{
 
 use crate::support::{ManualClock, with_timeout};
 
-/// Where it is asked for its configuration, its keys, and about tokens.
+/// The paths of its configuration, its keys, and introspection.
 pub const DISCOVERY: &str = "/.well-known/openid-configuration";
 pub const JWKS: &str = "/jwks";
 pub const INTROSPECTION: &str = "/token/introspection";
 
-/// A provider of the test's own. Dropped, it ends.
+/// A provider of the test, stopped when dropped.
 pub struct Provider {
     pub issuer: String,
     clock: ManualClock,
@@ -52,7 +52,7 @@ impl Provider {
         self.issuer.strip_prefix("http://").unwrap().parse().unwrap()
     }
 
-    /// Has this done, and tells the provider what time it is. Gives the requests of each path.
+    /// Runs this command, and sets the provider's time. Returns the number of requests per path.
     pub async fn order(&self, mut order: Value) -> Value {
         order["now"] = self.clock.now().as_millisecond().into();
         let mut talk = self.talk.lock().await;
@@ -60,27 +60,27 @@ impl Provider {
         serde_json::from_str(&talk.answer().await).unwrap()
     }
 
-    /// How many requests that path has had.
+    /// The number of requests to this path.
     pub async fn requests(&self, path: &str) -> u64 {
         self.order(json!({})).await[path].as_u64().unwrap_or(0)
     }
 
-    /// Signs with new keys, and publishes the old ones still.
+    /// Signs with new keys, and still publishes the old ones.
     pub async fn add_keys(&self) {
         self.order(json!({"keys": "add"})).await;
     }
 
-    /// Signs with new keys, and publishes no others.
+    /// Signs with new keys, and publishes only these.
     pub async fn replace_keys(&self) {
         self.order(json!({"keys": "replace"})).await;
     }
 
-    /// From now on nobody reaches it.
-    pub async fn die(&self) {
+    /// Makes the provider unreachable.
+    pub async fn disconnect(&self) {
         self.order(json!({"down": true})).await;
     }
 
-    pub async fn come_back(&self) {
+    pub async fn reconnect(&self) {
         self.order(json!({"down": false})).await;
     }
 }

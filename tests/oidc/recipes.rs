@@ -9,7 +9,7 @@ use toml::{Table, Value};
 
 use crate::{
     app::App,
-    meeting::{is_refused, ours, owner},
+    fixture::{assert_rejected, owner, resource},
     provider::Provider,
     support::{
         ManualClock, Stage, World,
@@ -66,11 +66,11 @@ async fn world(recipe: &Recipe, provider: &Provider) -> World {
 async fn access_token(recipe: &Recipe, provider: &Provider) -> String {
     let shape = json!({"payload": recipe.payload, "header": recipe.header});
     provider.order(json!({"recipe": shape, "login": {}})).await;
-    App::of(provider, "alice").tokens(&ours(&algorithm(recipe))).await.access
+    App::of(provider, "alice").tokens(&resource(&algorithm(recipe))).await.access
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_token_of_each_recipe_is_accepted_for_its_customer_and_by_no_other_recipe() {
+async fn token_of_each_recipe_is_accepted_by_no_other_recipe() {
     let provider = Provider::start(ManualClock::at(BEGINNING)).await;
     let recipes = with_public_keys();
     let mut tokens = Vec::new();
@@ -92,7 +92,7 @@ async fn the_token_of_each_recipe_is_accepted_for_its_customer_and_by_no_other_r
         for (other, token) in others {
             let reply = world.phone_holding(token).me().await;
             assert_eq!(reply.status, 401, "{heading} with a token of {}", other.heading);
-            is_refused(&reply);
+            assert_rejected(&reply);
         }
         assert_eq!(world.simulator().total_requests(), 1, "{heading}");
     }
@@ -106,11 +106,11 @@ async fn id_token(recipe: &Recipe, provider: &Provider, client: &str) -> String 
     let shape = json!({"payload": recipe.payload, "header": recipe.header});
     provider.order(json!({"recipe": shape, "login": login})).await;
     let subject = recipe.payload["sub"].as_str().expect(&recipe.heading);
-    App::with_client_id(provider, subject, client).tokens(&ours(&algorithm)).await.id
+    App::with_client_id(provider, subject, client).tokens(&resource(&algorithm)).await.id
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn id_tokens_are_accepted_by_the_recipes_whose_credential_they_are() {
+async fn id_tokens_are_accepted_only_by_recipes_that_use_them() {
     let provider = Provider::start(ManualClock::at(BEGINNING)).await;
     let accepting = |recipe: &Recipe| text(&issuer(recipe), "id_tokens") == Some("accept");
     let recipes: Vec<_> = with_public_keys().into_iter().filter(accepting).collect();
@@ -121,14 +121,14 @@ async fn id_tokens_are_accepted_by_the_recipes_whose_credential_they_are() {
         let token = id_token(recipe, &provider, client).await;
         let accepts = world(recipe, &provider).await;
         assert_eq!(owner(&accepts.phone_holding(&token).me().await), recipe.customer, "{heading}");
-        let anothers = id_token(recipe, &provider, "another").await;
-        is_refused(&accepts.phone_holding(&anothers).me().await);
+        let other = id_token(recipe, &provider, "another").await;
+        assert_rejected(&accepts.phone_holding(&other).me().await);
         assert_eq!(accepts.simulator().total_requests(), 1, "{heading}");
 
         let mut rejecting = recipe.clone();
         rejecting.settings = recipe.settings.replace("\nid_tokens = \"accept\"", "");
         assert_ne!(rejecting.settings, recipe.settings, "{heading}");
         let rejects = world(&rejecting, &provider).await;
-        is_refused(&rejects.phone_holding(&token).me().await);
+        assert_rejected(&rejects.phone_holding(&token).me().await);
     }
 }

@@ -6,93 +6,93 @@ use juspay_bff::settings::Algorithm;
 
 use crate::{
     app::CLIENT,
-    meeting::{Meeting, anothers, is_refused, ours, owner},
+    fixture::{Fixture, another_resource, assert_rejected, owner, resource},
     provider::{DISCOVERY, INTROSPECTION, JWKS},
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_each_user_of_the_provider_gets_their_own_customer() {
-    let meeting = Meeting::by_keys().await;
+async fn p1_users_of_the_provider_get_their_own_customer() {
+    let fixture = Fixture::by_keys().await;
     for user in ["alice", "bob", "urn:user:é+1"] {
-        let phone = meeting.phone(user, "ES256").await;
+        let phone = fixture.phone(user, "ES256").await;
         assert_eq!(owner(&phone.me().await), user);
-        assert_eq!(meeting.world.simulator().calls(user), 1);
+        assert_eq!(fixture.world.simulator().calls(user), 1);
     }
     for (path, requests) in [(DISCOVERY, 1), (JWKS, 1), (INTROSPECTION, 0)] {
-        assert_eq!(meeting.provider.requests(path).await, requests, "{path}");
+        assert_eq!(fixture.provider.requests(path).await, requests, "{path}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_a_token_that_stands_for_a_client_is_no_customers() {
-    let meeting = Meeting::by_keys().await;
-    let token = meeting.token_of_a_client("ES256").await;
-    let reply = meeting.world.phone_holding(&token).me().await;
+async fn p1_client_credentials_token_has_no_customer() {
+    let fixture = Fixture::by_keys().await;
+    let token = fixture.token_of_a_client("ES256").await;
+    let reply = fixture.world.phone_holding(&token).me().await;
     assert_eq!((reply.status, &*reply.code()), (403, "no_customer"));
-    assert_eq!(meeting.world.simulator().total_requests(), 0);
+    assert_eq!(fixture.world.simulator().total_requests(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_algorithm_of_ours_is_one_of_the_providers() {
-    let meeting = Meeting::by_keys().await;
-    let mut app = meeting.app("alice");
+async fn all_supported_algorithms_work_with_the_provider() {
+    let fixture = Fixture::by_keys().await;
+    let mut app = fixture.app("alice");
     for algorithm in Algorithm::ALL {
-        let tokens = app.tokens(&ours(&format!("{algorithm:?}"))).await;
-        let reply = meeting.world.phone_holding(&tokens.access).me().await;
+        let tokens = app.tokens(&resource(&format!("{algorithm:?}"))).await;
+        let reply = fixture.world.phone_holding(&tokens.access).me().await;
         assert_eq!(owner(&reply), "alice", "{algorithm:?}");
     }
-    assert_eq!(meeting.provider.requests(JWKS).await, 1);
+    assert_eq!(fixture.provider.requests(JWKS).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_algorithm_that_is_not_in_the_issuers_list_is_refused() {
-    let meeting = Meeting::by_keys_and(&[("algorithms", "['ES256']")]).await;
-    is_refused(&meeting.phone("alice", "ES384").await.me().await);
-    assert_eq!(meeting.refusals("algorithm").await, 1);
-    assert_eq!(owner(&meeting.phone("alice", "ES256").await.me().await), "alice");
+async fn algorithm_that_is_not_listed_is_rejected() {
+    let fixture = Fixture::by_keys_and(&[("algorithms", "['ES256']")]).await;
+    assert_rejected(&fixture.phone("alice", "ES384").await.me().await);
+    assert_eq!(fixture.rejections("algorithm").await, 1);
+    assert_eq!(owner(&fixture.phone("alice", "ES256").await.me().await), "alice");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_id_token_is_refused_for_its_audience_and_for_what_it_is() {
-    let meeting = Meeting::by_keys().await;
-    let tokens = meeting.tokens("alice", "ES256").await;
-    is_refused(&meeting.world.phone_holding(&tokens.id).me().await);
-    assert_eq!(meeting.refusals("audience").await, 1);
+async fn id_token_is_rejected_for_its_audience_and_its_type() {
+    let fixture = Fixture::by_keys().await;
+    let tokens = fixture.tokens("alice", "ES256").await;
+    assert_rejected(&fixture.world.phone_holding(&tokens.id).me().await);
+    assert_eq!(fixture.rejections("audience").await, 1);
 
-    let meeting = Meeting::by_keys_and(&[("audiences", &format!("['{CLIENT}']"))]).await;
-    let tokens = meeting.tokens("alice", "ES256").await;
-    is_refused(&meeting.world.phone_holding(&tokens.id).me().await);
-    assert_eq!(meeting.refusals("id_token").await, 1);
-    assert_eq!(meeting.world.simulator().total_requests(), 0);
+    let fixture = Fixture::by_keys_and(&[("audiences", &format!("['{CLIENT}']"))]).await;
+    let tokens = fixture.tokens("alice", "ES256").await;
+    assert_rejected(&fixture.world.phone_holding(&tokens.id).me().await);
+    assert_eq!(fixture.rejections("id_token").await, 1);
+    assert_eq!(fixture.world.simulator().total_requests(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_for_another_resource_is_refused() {
-    let meeting = Meeting::by_keys().await;
-    let tokens = meeting.app("alice").tokens(&anothers("ES256")).await;
-    is_refused(&meeting.world.phone_holding(&tokens.access).me().await);
-    assert_eq!(meeting.refusals("audience").await, 1);
-    assert_eq!(meeting.world.simulator().total_requests(), 0);
+async fn token_for_another_resource_is_rejected() {
+    let fixture = Fixture::by_keys().await;
+    let tokens = fixture.app("alice").tokens(&another_resource("ES256")).await;
+    assert_rejected(&fixture.world.phone_holding(&tokens.access).me().await);
+    assert_eq!(fixture.rejections("audience").await, 1);
+    assert_eq!(fixture.world.simulator().total_requests(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn scopes_are_held_to_the_settings() {
+async fn required_scopes_are_enforced() {
     for (scope, status) in [("pay", 200), ("openid", 403)] {
         let scopes = format!("['{scope}']");
-        let meeting = Meeting::by_keys_and(&[("required_scopes", &scopes)]).await;
-        let reply = meeting.phone("alice", "ES256").await.me().await;
+        let fixture = Fixture::by_keys_and(&[("required_scopes", &scopes)]).await;
+        let reply = fixture.phone("alice", "ES256").await.me().await;
         assert_eq!(reply.status, status, "{scope}: {}", reply.text());
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_ends_when_it_says_and_the_leeway_is_over() {
-    let meeting = Meeting::by_keys().await;
-    let phone = meeting.phone("alice", "ES256").await;
+async fn token_expires_at_exp_plus_leeway() {
+    let fixture = Fixture::by_keys().await;
+    let phone = fixture.phone("alice", "ES256").await;
     assert_eq!(owner(&phone.me().await), "alice");
-    meeting.world.clock.advance(Duration::from_secs(3629));
+    fixture.world.clock.advance(Duration::from_secs(3629));
     assert_eq!(owner(&phone.me().await), "alice");
-    meeting.world.clock.advance(Duration::from_secs(1));
+    fixture.world.clock.advance(Duration::from_secs(1));
     let reply = phone.me().await;
     assert_eq!((reply.status, &*reply.code()), (401, "expired_token"));
 }

@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::{
     app::{exchange, form},
-    meeting::{claims, is_refused, me, owner, to_real_time},
+    fixture::{assert_rejected, claims, me, owner, to_real_time},
     support::{
         Stage, World, guard,
         recipes::{Recipe, recipe},
@@ -27,7 +27,8 @@ use crate::{
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/oidc");
 
-/// The installed releases, by where Python finds them first: 5.5.1, and 5.4.0 with numbers in `user_id`.
+/// The installed releases, by their directories on Python's path: 5.5.1, and 5.4.0 with numbers in
+/// `user_id`.
 const NEWER: &str = "";
 const OLDER: &str = "python/older";
 
@@ -35,13 +36,13 @@ const LOGIN: &str = "/token/";
 const REFRESH: &str = "/token/refresh/";
 const SLIDING: &str = "/token/sliding/";
 
-/// A Django site with the users alice and bob. Dropped, it ends.
+/// A Django site with the users alice and bob, stopped when dropped.
 struct Site {
     address: SocketAddr,
     /// The primary keys of its users.
     ids: BTreeMap<String, u64>,
     _child: Child,
-    /// It ends with this.
+    /// The process ends when this is dropped.
     _orders: ChildStdin,
 }
 
@@ -80,7 +81,7 @@ impl Site {
         reply.json()
     }
 
-    /// What that view returns to a user who logs in.
+    /// The view's response to a user who logs in.
     async fn login(&self, view: &str, user: &str) -> Value {
         self.post(view, &[("username", user), ("password", user)]).await
     }
@@ -94,7 +95,7 @@ fn member(json: &Value, name: &str) -> String {
     json[name].as_str().unwrap_or_else(|| panic!("{name} in {json}")).to_owned()
 }
 
-/// A secret that is long enough for each algorithm, and that must not get out.
+/// A secret that is long enough for each algorithm, and that must not leak.
 fn a_secret() -> String {
     let [first, second] = [rand::random::<u128>(), rand::random()];
     format!("{}{first:032x}%&+: =/{second:032x}", guard::CLIENT_SECRET)
@@ -150,27 +151,27 @@ async fn each_user_of_a_django_site_gets_their_own_customer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refresh_token_is_rejected_and_the_access_token_for_it_is_accepted() {
+async fn refresh_token_is_rejected_and_its_access_token_is_accepted() {
     let secret = a_secret();
     let site = Site::start(NEWER, json!({"SIGNING_KEY": secret})).await;
     let (world, _files) = service(&[&secret], "").await;
     let tokens = site.login(LOGIN, "alice").await;
     let refresh = member(&tokens, "refresh");
-    is_refused(&me(&world, &refresh).await);
+    assert_rejected(&me(&world, &refresh).await);
     let sliding = member(&site.login(SLIDING, "alice").await, "token");
-    is_refused(&me(&world, &sliding).await);
+    assert_rejected(&me(&world, &sliding).await);
     assert_eq!(world.simulator().total_requests(), 0);
     let access = member(&site.post(REFRESH, &[("refresh", &refresh)]).await, "access");
     assert_eq!(owner(&me(&world, &access).await), customer(site.ids["alice"]));
 
-    // Whatever the recipe requires: a refresh token is no access token.
+    // Whatever the recipe requires: a refresh token is not an access token.
     let (world, _files) = service(&[&secret], "required_claims = 'unset'").await;
-    is_refused(&me(&world, &refresh).await);
+    assert_rejected(&me(&world, &refresh).await);
     assert_eq!(owner(&me(&world, &access).await), customer(site.ids["alice"]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_current_and_the_previous_secret_are_accepted_and_no_other() {
+async fn current_and_the_previous_secret_are_accepted_and_no_other() {
     let [current, previous, unknown] = [(); 3].map(|()| a_secret());
     let (world, _files) = service(&[&current, &previous], "").await;
     for (secret, is_accepted) in [(&current, true), (&previous, true), (&unknown, false)] {
@@ -179,7 +180,7 @@ async fn the_current_and_the_previous_secret_are_accepted_and_no_other() {
         if is_accepted {
             assert_eq!(owner(&reply), customer(site.ids["alice"]));
         } else {
-            is_refused(&reply);
+            assert_rejected(&reply);
         }
     }
 }
@@ -197,13 +198,13 @@ async fn only_the_algorithms_of_the_settings_are_accepted() {
         if algorithm == "HS256" {
             assert_eq!(owner(&reply), customer(site.ids["alice"]));
         } else {
-            is_refused(&reply);
+            assert_rejected(&reply);
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_site_that_names_issuer_and_audience_is_held_to_them() {
+async fn issuer_and_audience_of_a_site_are_checked() {
     let secret = a_secret();
     let site = |audience: &str| {
         let issuer = "https://shop.example";
@@ -216,13 +217,13 @@ async fn a_site_that_names_issuer_and_audience_is_held_to_them() {
     let (named, _files) = service(&[&secret], changes).await;
     let token = ours.access_token("alice").await;
     assert_eq!(owner(&me(&named, &token).await), customer(ours.ids["alice"]));
-    is_refused(&me(&named, &anothers.access_token("alice").await).await);
+    assert_rejected(&me(&named, &anothers.access_token("alice").await).await);
     let (unnamed, _files) = service(&[&secret], "").await;
-    is_refused(&me(&unnamed, &token).await);
+    assert_rejected(&me(&unnamed, &token).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_access_token_expires_after_its_lifetime_and_the_leeway() {
+async fn access_token_expires_after_its_lifetime_and_the_leeway() {
     let secret = a_secret();
     let site = Site::start(NEWER, json!({"SIGNING_KEY": secret})).await;
     let (world, _files) = service(&[&secret], "").await;
@@ -236,7 +237,7 @@ async fn an_access_token_expires_after_its_lifetime_and_the_leeway() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_site_that_signs_with_an_rsa_key_is_checked_by_its_public_key() {
+async fn site_that_signs_with_an_rsa_key_is_checked_by_its_public_key() {
     let [ours, anothers] =
         [(); 2].map(|()| KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap());
     let site = |key: &KeyPair| {
@@ -258,6 +259,6 @@ async fn a_site_that_signs_with_an_rsa_key_is_checked_by_its_public_key() {
     let tokens = site_of_ours.login(LOGIN, "alice").await;
     let reply = me(&world, &member(&tokens, "access")).await;
     assert_eq!(owner(&reply), customer(site_of_ours.ids["alice"]));
-    is_refused(&me(&world, &member(&tokens, "refresh")).await);
-    is_refused(&me(&world, &site(&anothers).await.access_token("alice").await).await);
+    assert_rejected(&me(&world, &member(&tokens, "refresh")).await);
+    assert_rejected(&me(&world, &site(&anothers).await.access_token("alice").await).await);
 }

@@ -1,21 +1,21 @@
-//! Who gets the page where the admin token is needed, and what becomes of that token.
+//! Access to the page if the admin token is required, and how the page keeps that token.
 
 use crate::{
+    appearance::assert_accessible,
     browser::Browser,
-    looks::is_accessible,
     opened::{LIVE, open, world},
 };
 
-async fn enter(browser: &mut Browser, token: &str) {
-    let enter = format!(
+async fn submit_token(browser: &mut Browser, token: &str) {
+    let submit_token = format!(
         "document.querySelector('#token').value = '{token}';
          document.querySelector('button').click();"
     );
-    browser.evaluate(&enter).await;
+    browser.evaluate(&submit_token).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn off_loopback_the_page_asks_for_the_token_and_keeps_it_to_itself() {
+async fn page_off_loopback_requires_the_token_and_hides_it() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("admin-token");
     std::fs::write(&file, "admin-secret-1").unwrap();
@@ -26,15 +26,15 @@ async fn off_loopback_the_page_asks_for_the_token_and_keeps_it_to_itself() {
     browser.until("document.body.dataset.state === 'signin'").await;
     assert!(browser.text("#signin").await.contains("server.admin_token_file"));
     browser.picture("token").await;
-    is_accessible(&mut browser, "the question for the token").await;
+    assert_accessible(&mut browser, "the question for the token").await;
     assert_eq!(browser.evaluate("document.querySelector('#page').checkVisibility()").await, false);
     let shown = browser.text("body").await;
     assert!(!shown.contains("sim_merchant") && !shown.contains("Breaker"), "{shown}");
 
-    enter(&mut browser, "wrong").await;
+    submit_token(&mut browser, "wrong").await;
     browser.until("document.querySelector('#refusal').textContent !== ''").await;
     assert_eq!(browser.text("#refusal").await, "This is not the admin token.");
-    enter(&mut browser, "admin-secret-1").await;
+    submit_token(&mut browser, "admin-secret-1").await;
     browser.until(LIVE).await;
     assert_eq!(browser.text("#breaker").await, "Closed");
     assert_eq!(
@@ -46,19 +46,19 @@ async fn off_loopback_the_page_asks_for_the_token_and_keeps_it_to_itself() {
         location.href, document.documentElement.outerHTML, document.querySelector('#token').value])";
     let kept = browser.evaluate(kept).await;
     assert!(!kept.as_str().unwrap().contains("admin-secret-1"), "{kept}");
-    // The 401s themselves are told by the browser; the policy has nothing to complain about.
-    for complaint in browser.complaints() {
-        assert!(complaint.contains("401 (Unauthorized)"), "{complaint}");
+    // The browser reports the 401s. The content security policy must not report anything.
+    for error in browser.errors() {
+        assert!(error.contains("401 (Unauthorized)"), "{error}");
     }
     browser.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_other_origin_gets_the_settings_nor_frames_the_page() {
+async fn other_origins_cannot_read_the_settings_or_frame_the_page() {
     let world = world("").await;
     let mut browser = open(world.service.admin).await;
     browser.until(LIVE).await;
-    // A page of another port of this machine, which is the nearest that another origin can be.
+    // A page on another port of this machine, the closest possible other origin.
     browser.open(&format!("{}/_simulator", world.simulator().base_url())).await;
     let admin = world.service.admin;
     let tries = format!(
@@ -83,7 +83,7 @@ async fn no_other_origin_gets_the_settings_nor_frames_the_page() {
     );
     browser.evaluate(&frame).await;
     let refusal = "violates the following Content Security Policy directive: \\\"frame-ancestors";
-    let complaints = browser.complaints();
-    assert!(complaints.iter().any(|it| it.contains(refusal)), "{complaints:#?}");
+    let errors = browser.errors();
+    assert!(errors.iter().any(|it| it.contains(refusal)), "{errors:#?}");
     browser.end().await;
 }

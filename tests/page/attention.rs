@@ -1,5 +1,5 @@
-//! Each rule of the page's attention, by metrics made up for it: it holds just beyond its bound, and
-//! not at it. The service's own metrics stay where a case says nothing of them.
+//! Each attention rule of the page, tested with replaced metrics: it applies just beyond its limit,
+//! and not at the limit. Metrics that a case does not name are the service's own.
 
 mod cases;
 
@@ -19,7 +19,7 @@ const REPLACE_METRICS: &str = "(() => {
         const reply = await original(path, options);
         if (path !== 'metrics') return reply;
         const text = await reply.text();
-        // A look that was under way already may have been added before.
+        // An update that was already in progress may have been counted before.
         if (first) looks = [];
         first = false;
         const names = new Set(replaced.map(name));
@@ -31,7 +31,7 @@ const REPLACE_METRICS: &str = "(() => {
     };
 })()";
 
-/// A case's line as `/metrics` has it.
+/// The line of `/metrics` for a case's line.
 fn series(line: &str) -> String {
     let words: Vec<_> = line.split(' ').collect();
     match words[..] {
@@ -42,35 +42,35 @@ fn series(line: &str) -> String {
     }
 }
 
-/// Replaces these metrics, and waits until the page has judged them as its first look. The look's
-/// number is shown as the number of connections.
-async fn show(opened: &mut Opened, look: u32, metrics: &[&str]) {
+/// Replaces these metrics, and waits until the page has evaluated them as its first update. The
+/// number of the update is shown as the number of connections.
+async fn show(opened: &mut Opened, update: u32, metrics: &[&str]) {
     let lines: Vec<_> = metrics.iter().map(|line| series(line)).collect();
     let lines = serde_json::to_string(&lines).unwrap();
     let replace = format!(
-        "replaced = {lines}; replaced.push('juspay_bff_http_connections {look}'); first = true"
+        "replaced = {lines}; replaced.push('juspay_bff_http_connections {update}'); first = true"
     );
     opened.browser.evaluate(&replace).await;
     let shown = format!(
-        "(window.look(), [...document.querySelectorAll('#load dd')].some((it) => it.textContent === '{look}'))"
+        "(window.look(), [...document.querySelectorAll('#load dd')].some((it) => it.textContent === '{update}'))"
     );
     opened.browser.until(&shown).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_rule_holds_beyond_its_bound_and_not_at_it() {
+async fn rules_apply_beyond_their_limit_and_not_at_it() {
     let mut opened = Opened::with("").await;
     opened.browser.evaluate(REPLACE_METRICS).await;
-    let mut look = 100;
-    // Readiness is no metric; `trouble` has it.
+    let mut update = 100;
+    // Readiness isn't a metric; `faults` tests it.
     let mut tested = BTreeSet::from(["- page".to_owned()]);
     for (alert, severity, text, wrong, right) in CASES.iter().copied().flatten() {
         let sign = if *severity == "page" { "▲" } else { "△" };
         let line = format!("{sign} {text} {alert}");
         let line = line.trim_end_matches(" -");
         for (metrics, expected) in [(wrong, true), (right, false)] {
-            look += 1;
-            show(&mut opened, look, metrics).await;
+            update += 1;
+            show(&mut opened, update, metrics).await;
             let lines = "[...document.querySelectorAll('#warnings li')].map((it) => it.innerText)";
             let lines = opened.browser.evaluate(lines).await;
             let shown = lines.as_array().unwrap().iter().any(|it| it.as_str() == Some(line));
@@ -87,7 +87,7 @@ async fn every_rule_holds_beyond_its_bound_and_not_at_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn series_that_are_0_or_absent_need_no_attention() {
+async fn zero_or_absent_series_cause_no_warning() {
     let mut opened = Opened::with("").await;
     opened.browser.evaluate(REPLACE_METRICS).await;
     let zeros = [

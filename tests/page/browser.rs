@@ -1,5 +1,5 @@
-//! Headless Chromium with one tab, driven by the `DevTools` protocol over a pair of pipes: JSON
-//! messages, each ended by a NUL.
+//! Headless Chromium with one tab, controlled by the `DevTools` protocol over a pair of pipes: JSON
+//! messages, each terminated by a NUL.
 
 use std::{path::Path, process::Stdio};
 
@@ -13,14 +13,14 @@ use tokio::{
 
 use crate::support::with_timeout;
 
-/// It knows no other host than this machine, and asks nobody for anything by itself.
+/// It resolves no other host than this machine, and makes no requests of its own.
 const FLAGS: &[&str] = &[
     "--headless",
     "--remote-debugging-pipe",
-    // Root may not run it otherwise, and it is shown our own page only.
+    // Chromium refuses to run as root without this flag, and it loads only our own page.
     "--no-sandbox",
     "--disable-gpu",
-    // As on a phone; the pictures are as wide as the page then.
+    // Overlay scrollbars, as on a phone, so pictures are as wide as the page.
     "--hide-scrollbars",
     "--disable-background-networking",
     "--disable-component-update",
@@ -30,13 +30,13 @@ const FLAGS: &[&str] = &[
     "about:blank",
 ];
 
-/// Chromium takes its orders from file 3 and answers to file 4.
+/// Chromium reads commands from file descriptor 3 and writes responses to 4.
 const SCRIPT: &str = "exec chromium \"$@\" 3<&0 4>&1 0</dev/null 1>/dev/null";
 
 pub struct Browser {
     orders: ChildStdin,
     answers: BufReader<ChildStdout>,
-    /// Names the tab.
+    /// The id of the tab.
     session: Option<String>,
     last_id: u64,
     events: Vec<Value>,
@@ -72,7 +72,7 @@ impl Browser {
         browser
     }
 
-    /// Has this done, and gives the result.
+    /// Sends this command, and returns the result.
     pub async fn order(&mut self, method: &str, params: Value) -> Value {
         self.last_id += 1;
         let mut order = json!({"id": self.last_id, "method": method, "params": params});
@@ -97,7 +97,7 @@ impl Browser {
         serde_json::from_slice(&bytes).unwrap()
     }
 
-    /// Opens an address as a person does, until all of it is loaded.
+    /// Opens an address, and waits until it is loaded.
     pub async fn open(&mut self, address: &str) {
         let before = self.loaded();
         self.order("Page.navigate", json!({"url": address})).await;
@@ -107,12 +107,12 @@ impl Browser {
         }
     }
 
-    /// How many pages have been loaded.
+    /// The number of loaded pages.
     fn loaded(&self) -> usize {
         self.events.iter().filter(|event| event["method"] == "Page.loadEventFired").count()
     }
 
-    /// What this JavaScript comes to, promises fulfilled.
+    /// The value of this JavaScript expression, after awaiting promises.
     pub async fn evaluate(&mut self, expression: &str) -> Value {
         let params = json!({"expression": expression, "awaitPromise": true, "returnByValue": true});
         let result = self.order("Runtime.evaluate", params).await;
@@ -120,7 +120,7 @@ impl Browser {
         result["result"]["value"].clone()
     }
 
-    /// Waits until this condition, JavaScript, comes true.
+    /// Waits until this JavaScript condition is true.
     pub async fn until(&mut self, condition: &str) {
         let waiting = format!(
             "new Promise((done) => {{
@@ -131,13 +131,13 @@ impl Browser {
         self.evaluate(&waiting).await;
     }
 
-    /// The shown text of the first element that this selector fits.
+    /// The rendered text of the first element that matches this selector.
     pub async fn text(&mut self, selector: &str) -> String {
         let text = self.evaluate(&format!("document.querySelector('{selector}').innerText")).await;
         text.as_str().unwrap().to_owned()
     }
 
-    /// A screen of that size, in CSS pixels.
+    /// Sets the size of the screen, in CSS pixels.
     pub async fn resize(&mut self, width: u32, height: u32, mobile: bool) {
         let scale = if mobile { 2 } else { 1 };
         let size = json!({
@@ -146,13 +146,13 @@ impl Browser {
         self.order("Emulation.setDeviceMetricsOverride", size).await;
     }
 
-    /// What the person prefers: `light` or `dark`.
+    /// Sets the preferred color scheme: `light` or `dark`.
     pub async fn prefer(&mut self, scheme: &str) {
         let features = json!([{"name": "prefers-color-scheme", "value": scheme}]);
         self.order("Emulation.setEmulatedMedia", json!({"features": features})).await;
     }
 
-    /// Puts a picture of the whole page into `target/page`.
+    /// Saves a picture of the whole page in `target/page`.
     pub async fn picture(&mut self, name: &str) {
         let whole = json!({"captureBeyondViewport": true});
         let picture = self.order("Page.captureScreenshot", whole).await;
@@ -162,18 +162,19 @@ impl Browser {
         std::fs::write(directory.join(format!("{name}.png")), picture).unwrap();
     }
 
-    /// Errors and warnings of the tab so far: of its console, of its policy, and of the network.
-    pub fn complaints(&self) -> Vec<String> {
-        self.events.iter().filter_map(complaint).collect()
+    /// Errors and warnings of the tab: from its console, its content security policy, and the
+    /// network.
+    pub fn errors(&self) -> Vec<String> {
+        self.events.iter().filter_map(error).collect()
     }
 
-    /// Ends it, if nothing was to be complained about.
+    /// Stops the browser, and asserts that there were no errors or warnings.
     pub async fn close(self) {
-        assert_eq!(self.complaints(), Vec::<String>::new());
+        assert_eq!(self.errors(), Vec::<String>::new());
         self.end().await;
     }
 
-    /// Ends it, so that nothing is left of its profile.
+    /// Stops the browser, so that its profile can be deleted.
     pub async fn end(mut self) {
         self.session = None;
         self.order("Browser.close", json!({})).await;
@@ -181,7 +182,7 @@ impl Browser {
     }
 }
 
-fn complaint(event: &Value) -> Option<String> {
+fn error(event: &Value) -> Option<String> {
     let params = &event["params"];
     let bad = |level: &Value| matches!(level.as_str(), Some("error" | "warning" | "assert"));
     match event["method"].as_str()? {

@@ -1,9 +1,8 @@
 //! Tests of the admin page in a real browser, headless Chromium: `tests/page/run`.
 //!
-//! `browser` drives it, `opened` is the page in it beside a service that real time passes for.
-//! `numbers` is about what the page shows, `trouble` about what it shows when something is wrong,
-//! `attention` about each rule of that, `access` about who gets it, `looks` about how it looks, and
-//! to whom.
+//! `browser` controls Chromium, and `opened` is the page with a service that uses the real clock.
+//! `numbers` tests the values on the page, `faults` and `attention` what it reports about faults,
+//! `access` the admin token and other origins, and `appearance` layout and accessibility.
 
 #![expect(
     clippy::unwrap_used,
@@ -14,14 +13,14 @@
     clippy::arithmetic_side_effects,
     reason = "a test that panics fails, as it should"
 )]
-#![expect(unreachable_pub, reason = "`pub` tells what a test may use of what it stands on")]
+#![expect(unreachable_pub, reason = "`pub` marks what tests may use of their support files")]
 
 mod access;
+mod appearance;
 mod attention;
 mod browser;
-mod looks;
+mod faults;
 mod numbers;
 mod opened;
 #[expect(dead_code, reason = "the other tests need more of it")]
 mod support;
-mod trouble;

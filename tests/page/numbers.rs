@@ -1,4 +1,5 @@
-//! What the page shows is what the client and the simulator have counted, and nobody's secrets.
+//! The page's numbers are those that the client and the simulator have counted, and it shows no
+//! secret.
 
 use juspay_bff::{COMMIT, VERSION};
 
@@ -7,7 +8,7 @@ use crate::{
     support::World,
 };
 
-/// Requests of every kind: 4 served, of whom 2 from memory, and 3 refused.
+/// Requests of every kind: 4 responses with 200, of which 2 from the cache, and 3 errors.
 async fn requests(world: &World) {
     let alice = world.phone("alice");
     for _ in 0..3 {
@@ -21,7 +22,7 @@ async fn requests(world: &World) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn numbers_are_those_that_client_and_juspay_counted() {
+async fn numbers_match_those_of_client_and_simulator() {
     let mut opened = Opened::with("").await;
     requests(&opened.world).await;
     opened.until_shown(7).await;
@@ -55,14 +56,14 @@ async fn numbers_are_those_that_client_and_juspay_counted() {
     let who =
         format!("{VERSION} · {COMMIT} · sim_merchant at {}", opened.world.simulator().base_url());
     assert_eq!(opened.browser.text("#who").await, who);
-    // The sweeper counts lives each five seconds.
+    // The sweep counts remaining lives every five seconds.
     opened.browser.until(&cell_is("lives", "≥ 10 min", 2, "2")).await;
     assert_eq!(opened.browser.text("#cover").await, "≥ 10 min");
     let keys = opened.row("keysets", "main").await;
     assert_eq!((&*keys[0], &*keys[2]), ("1", "0"));
     assert!(keys[1].ends_with(" s"), "an age: {}", keys[1]);
 
-    // More traffic, and the page follows by itself.
+    // More traffic, and the page updates itself.
     for _ in 0..5 {
         opened.world.phone("alice").me().await;
     }
@@ -73,7 +74,7 @@ async fn numbers_are_those_that_client_and_juspay_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p2_the_page_shows_settings_but_no_secret_and_no_customer() {
+async fn p2_page_shows_settings_but_no_secret_and_no_customer() {
     let mut opened = Opened::with("").await;
     requests(&opened.world).await;
     opened.until_shown(7).await;
@@ -90,7 +91,7 @@ async fn p2_the_page_shows_settings_but_no_secret_and_no_customer() {
     opened.browser.close().await;
 }
 
-/// Knows from now on which timers the page waits for.
+/// Tracks the timers that the page waits for.
 const WATCH_TIMERS: &str = "
     window.timers = new Set();
     const [set, clear] = [window.setTimeout, window.clearTimeout];
@@ -109,16 +110,16 @@ fn hide(hidden: bool) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hidden_tab_asks_for_nothing_until_it_is_seen_again() {
+async fn hidden_tab_stops_polling_until_it_is_visible() {
     let mut opened = Opened::with("").await;
     opened.browser.evaluate(WATCH_TIMERS).await;
     requests(&opened.world).await;
     opened.until_shown(7).await;
-    assert_eq!(opened.browser.evaluate("timers.size").await, 1, "the next look");
+    assert_eq!(opened.browser.evaluate("timers.size").await, 1, "the next update");
 
     opened.browser.evaluate(&hide(true)).await;
     opened.browser.until("document.querySelector('#word').textContent === 'Paused'").await;
-    assert_eq!(opened.browser.evaluate("timers.size").await, 0, "no look to come");
+    assert_eq!(opened.browser.evaluate("timers.size").await, 0, "no update scheduled");
     requests(&opened.world).await;
     assert_eq!(opened.browser.text("#rate-note").await, "7 since start");
 

@@ -1,4 +1,5 @@
-//! The page in a browser. Real time passes for it, and, where that matters, for the service too.
+//! The page in a browser. The page uses the real clock, and, where that matters, the service does
+//! too.
 
 use std::net::SocketAddr;
 
@@ -9,19 +10,19 @@ use crate::{
     support::{Stage, World},
 };
 
-/// Both of them.
+/// The service and the browser.
 pub struct Opened {
     pub world: World,
     pub browser: Browser,
 }
 
 impl Opened {
-    /// The page, with its first numbers.
+    /// Opens the page, and waits for its first numbers.
     pub async fn with(settings: &str) -> Self {
         Self::beside(world(settings).await).await
     }
 
-    /// The page of that world's service.
+    /// The page of this world's service.
     pub async fn beside(world: World) -> Self {
         let browser = open(world.service.admin).await;
         let mut opened = Self { world, browser };
@@ -29,7 +30,8 @@ impl Opened {
         opened
     }
 
-    /// Waits until the page shows so many requests: then it shows all that came with them.
+    /// Waits until the page shows this number of requests, and with it all metrics of the same
+    /// update.
     pub async fn until_shown(&mut self, requests: u32) {
         let note = format!("{requests} since start");
         let shows = format!("document.querySelector('#rate-note').textContent === '{note}'");
@@ -42,10 +44,10 @@ impl Opened {
     }
 }
 
-/// The page shows what it was told.
+/// Whether the page shows current metrics.
 pub const LIVE: &str = "document.body.dataset.state === 'live'";
 
-/// One whose service lives by real time.
+/// A world whose service uses the real clock.
 pub async fn world(settings: &str) -> World {
     let stage = Stage::set_with(|simulator| simulator.clock = SystemClock::shared()).await;
     stage.open_ready(settings).await
@@ -58,7 +60,7 @@ pub async fn open(admin: SocketAddr) -> Browser {
     browser
 }
 
-/// As [`Opened::row`]; empty when there is none.
+/// Like [`Opened::row`]; empty if there is no such row.
 pub async fn row(browser: &mut Browser, table: &str, heading: &str) -> Vec<String> {
     let cells = format!(
         "[...document.querySelectorAll('#{table} tbody tr')]
@@ -69,7 +71,7 @@ pub async fn row(browser: &mut Browser, table: &str, heading: &str) -> Vec<Strin
     cells.as_array().unwrap().iter().map(|cell| cell.as_str().unwrap().to_owned()).collect()
 }
 
-/// Is true when that row has this text in this cell; the heading is cell 0.
+/// A condition: this row has this text in this cell; the heading is cell 0.
 pub fn cell_is(table: &str, heading: &str, cell: usize, text: &str) -> String {
     format!(
         "[...document.querySelectorAll('#{table} tbody tr')].some((row) =>

@@ -1,8 +1,8 @@
 //! Tests with a real Prometheus, which scrapes the service under load: `tests/prometheus/run`.
 //!
-//! `prometheus` is its process and its API, `scenario` the load with the client's own counts, `scrape`
-//! compares the two, `queries` proves that every rule and every panel of the dashboard finds something.
-//! `picture` draws the dashboard's panels; it is no test.
+//! `prometheus` is its process and its API, `scenario` the load with the client's own counts,
+//! `scrape` compares the two, and `queries` checks that every rule and every panel of the dashboard
+//! returns data. `picture` draws the dashboard's panels; it is not a test.
 
 #![expect(
     clippy::unwrap_used,
@@ -13,7 +13,7 @@
     clippy::arithmetic_side_effects,
     reason = "a test that panics fails, as it should"
 )]
-#![expect(unreachable_pub, reason = "`pub` tells what a test may use of what it stands on")]
+#![expect(unreachable_pub, reason = "`pub` marks what tests may use of their support files")]
 
 mod picture;
 mod prometheus;

@@ -1,6 +1,7 @@
-//! The picture in docs/operations.md: the dashboard's panels as far as the row after "Tokens", drawn here out
-//! of Prometheus' range queries, as Grafana isn't to be had from Debian. `deploy/grafana/picture` runs
-//! it: seven minutes of real time, which is why it is no part of the tests.
+//! The picture in docs/operations.md: the dashboard's panels up to the row after "Tokens", drawn
+//! here from Prometheus' range queries, because Debian has no package of Grafana.
+//! `deploy/grafana/picture` runs it. It takes seven minutes of real time, so it is not part of the
+//! tests.
 
 mod chart;
 mod day;
@@ -16,11 +17,11 @@ use crate::{
     scenario::now,
 };
 
-/// Scraped and drawn each so many seconds.
+/// Interval of scrapes and points, in seconds.
 const STEP: u32 = 5;
-/// What Grafana makes of such a step.
+/// Grafana's rate interval for this step.
 const RATE_INTERVAL: &str = "20s";
-/// The row that isn't drawn any more.
+/// The first row that isn't drawn.
 const BELOW: &str = "Signing keys and secrets";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,7 +54,7 @@ async fn picture() {
     }
     let page = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dashboard.svg");
     fs::write(&page, chart::page(&svg, end)).unwrap();
-    shoot(&page, end).await;
+    take_picture(&page, end).await;
 }
 
 /// In the dashboard's units.
@@ -70,7 +71,7 @@ fn named(legend: &str, labels: &std::collections::BTreeMap<String, String>) -> S
     })
 }
 
-async fn shoot(page: &Path, height: u64) {
+async fn take_picture(page: &Path, height: u64) {
     let picture = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/grafana/dashboard.png");
     let (width, height) = chart::size(height);
     let status = Command::new("chromium")

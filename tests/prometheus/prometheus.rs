@@ -1,4 +1,4 @@
-//! Prometheus: Debian's, with the shipped configuration, and what it answers over its HTTP API.
+//! Debian's Prometheus with the configuration in `deploy`, and its HTTP API.
 
 use std::{
     collections::BTreeMap,
@@ -19,10 +19,10 @@ use tokio::{
 
 use crate::support::{Phone, until, with_timeout};
 
-/// What is shipped for Prometheus.
-const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/prometheus");
+/// The directory of the Prometheus configuration.
+const CONFIGURATION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/prometheus");
 
-/// A Prometheus of the test's own. Dropped, it ends.
+/// A Prometheus of the test, stopped when dropped.
 pub struct Prometheus {
     api: Phone,
     _child: Child,
@@ -33,7 +33,7 @@ pub struct Prometheus {
 pub type Sample = (BTreeMap<String, String>, f64);
 
 impl Prometheus {
-    /// One that scrapes and evaluates `target` each `interval`.
+    /// Starts one that scrapes and evaluates `target` every `interval`.
     pub async fn of(target: SocketAddr, interval: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         configure(directory.path(), target, interval);
@@ -60,7 +60,7 @@ impl Prometheus {
             line.rsplit_once(':').expect("an address").1.parse::<u16>().expect("a port")
         };
         let port = with_timeout("Prometheus", starting).await;
-        // It would stop at a full pipe.
+        // The process would block on a full pipe.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let api = Phone::new((Ipv4Addr::LOCALHOST, port).into(), None);
         let prometheus = Self { api, _child: child, _directory: directory };
@@ -68,7 +68,7 @@ impl Prometheus {
         prometheus
     }
 
-    /// Waits until a scrape has succeeded that began after then.
+    /// Waits until a scrape that began after `then` has succeeded.
     pub async fn until_scraped(&self, then: Timestamp) {
         let then = then.as_duration().as_secs_f64();
         until("a scrape", async || {
@@ -85,7 +85,7 @@ impl Prometheus {
         series.iter().map(|series| (labels(&series["metric"]), value(&series["value"]))).collect()
     }
 
-    /// The values that a query has had in each `step` seconds of a time, by series.
+    /// The values of a query at every `step` seconds of a time range, by series.
     pub async fn query_range(
         &self,
         promql: &str,
@@ -104,7 +104,7 @@ impl Prometheus {
         series.map(|series| (labels(&series["metric"]), values(series))).collect()
     }
 
-    /// The rules of all groups, once each was evaluated after then.
+    /// The rules of all groups, once each was evaluated after `then`.
     pub async fn rules(&self, then: Timestamp) -> Vec<Value> {
         let mut rules = Vec::new();
         until("the rules", async || {
@@ -118,7 +118,7 @@ impl Prometheus {
     }
 
     async fn get(&self, what: &str) -> Value {
-        // HTTP/1.1 would be answered in chunks.
+        // With HTTP/1.1 the response would be chunked.
         let request = format!("GET /api/v1/{what} HTTP/1.0\r\nHost: localhost\r\n\r\n");
         let mut answer = self.api.raw(&request).await.json();
         assert_eq!(answer["status"], "success", "{what}: {answer}");
@@ -126,9 +126,9 @@ impl Prometheus {
     }
 }
 
-/// The shipped files, with another target and other intervals.
+/// The configuration files, with another target and other intervals.
 fn configure(directory: &Path, target: SocketAddr, interval: &str) {
-    let read = |name: &str| fs::read_to_string(Path::new(SHIPPED).join(name)).unwrap();
+    let read = |name: &str| fs::read_to_string(Path::new(CONFIGURATION).join(name)).unwrap();
     for rules in ["recording-rules.yml", "alert-rules.yml"] {
         let text = read(rules).replace("interval: 1m\n", &format!("interval: {interval}\n"));
         fs::write(directory.join(rules), text).unwrap();

@@ -1,5 +1,5 @@
-//! Every query that is shipped, in the rules and in the dashboard, against a service under load: its
-//! metrics exist, each selector has matched something, and it finds something.
+//! Every query in the rules and in the dashboard, against a service under load: its metrics exist,
+//! each selector has matched a series, and it returns data.
 
 use std::{collections::BTreeSet, sync::LazyLock};
 
@@ -8,16 +8,16 @@ use serde_json::Value;
 
 use crate::{prometheus::Prometheus, scenario::now, support::World};
 
-/// The dashboard as it is imported.
+/// The dashboard in its format for imports.
 pub static DASHBOARD: LazyLock<Value> = LazyLock::new(|| {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/grafana/dashboard.json");
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).expect("JSON")
 });
 
-/// What Prometheus itself says of a target.
+/// Metrics that Prometheus itself adds for a target.
 const ITS_OWN: &str = "up";
 
-pub async fn all_find_something(prometheus: &Prometheus, world: &World) {
+pub async fn all_queries_return_data(prometheus: &Prometheus, world: &World) {
     // A rate needs a second scrape.
     prometheus.until_scraped(now()).await;
     let rules = prometheus.rules(now()).await;
@@ -55,7 +55,7 @@ pub async fn all_find_something(prometheus: &Prometheus, world: &World) {
     }
 }
 
-/// The dashboard's panels that show something.
+/// The dashboard's panels with queries.
 pub fn panels() -> impl Iterator<Item = &'static Value> {
     let panels = DASHBOARD["panels"].as_array().expect("panels").iter();
     panels.filter(|panel| panel["type"] != "row")
@@ -90,7 +90,7 @@ async fn exposed(world: &World) -> BTreeSet<String> {
     lines.filter_map(|line| line.split(['{', ' ']).next().map(str::to_owned)).collect()
 }
 
-/// The metrics in a query, and each with its labels: no label's value holds a brace or a quote.
+/// The metrics in a query, and each with its labels. No label's value contains a brace or a quote.
 fn selectors(query: &str) -> Vec<(&str, &str)> {
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b':';
     let bytes = query.as_bytes();
@@ -110,7 +110,7 @@ fn selectors(query: &str) -> Vec<(&str, &str)> {
             found.push((name, name));
         }
         at = end.max(at + 1);
-        // What a label's value holds is no metric.
+        // A label's value is not a metric.
         if let Some(value) = after.strip_prefix('"') {
             at = end + 2 + value.find('"').expect("a quote");
         }
@@ -130,7 +130,7 @@ fn selectors_are_found_in_a_query() {
 }
 
 #[test]
-fn the_dashboard_can_be_imported() {
+fn dashboard_can_be_imported() {
     assert!(DASHBOARD["schemaVersion"].as_u64().unwrap() >= 36, "Grafana 10");
     assert!(DASHBOARD["uid"].is_string() && DASHBOARD["id"].is_null());
     let variables = DASHBOARD["templating"]["list"].as_array().unwrap();

@@ -1,5 +1,5 @@
-//! The load: all that can happen to a request, so often that each count is known, over TLS. The time
-//! is turned by hand from the real one, which is Prometheus'.
+//! The load: every outcome of a request, over TLS, with known counts. The manual clock starts at
+//! the real time, because Prometheus uses that.
 
 use std::{fs, time::Duration};
 
@@ -24,7 +24,7 @@ const SETTINGS: &str = r#"
     auth.shared_customer_ids = true
 "#;
 
-/// What `iss` is in opaque tokens.
+/// `iss` of opaque tokens.
 const OPAQUE: &str = "https://opaque.example";
 
 /// A service under load.
@@ -57,17 +57,17 @@ impl Scenario {
         Self { world, tally: Tally::default(), clock, phone, _files: files }
     }
 
-    /// All of it.
+    /// Sends all requests.
     pub async fn play(&mut self) {
         self.served().await;
-        self.crowded().await;
-        self.refused().await;
+        self.saturated().await;
+        self.rejected_tokens().await;
         self.missing().await;
-        self.asked_about().await;
+        self.introspected().await;
         self.refreshed().await;
         self.outage().await;
         self.rejected().await;
-        // Tokens in memory are counted each few seconds.
+        // The sweep counts the cached tokens every few seconds.
         self.clock.advance(secs(6));
         self.world
             .until_count("juspay_bff_cache_token_remaining_seconds{at_least=\"600\"}", 4)
@@ -83,8 +83,8 @@ impl Scenario {
         self.gets("sim_expires_40s", 200).await;
     }
 
-    /// Three wait for one fetch, and there may be no second one.
-    async fn crowded(&mut self) {
+    /// Three requests wait for one fetch, and the limit rejects a second fetch.
+    async fn saturated(&mut self) {
         let gate = self.world.simulator().hold("carol");
         let waiting: Vec<_> = (0..3)
             .map(|_| {
@@ -100,17 +100,17 @@ impl Scenario {
         }
     }
 
-    async fn refused(&mut self) {
+    async fn rejected_tokens(&mut self) {
         for _ in 0..2 {
             let reply = self.ask("GET", "/me/customer", None, "").await;
             assert_eq!(reply.code(), "missing_token");
-            self.tally.count_refusal("missing_token");
+            self.tally.count_rejection("missing_token");
         }
         for _ in 0..3 {
             let reply = self.ask("GET", "/me/customer", Some("garbage"), "").await;
             assert_eq!(reply.code(), "invalid_token");
-            // So says the issuer of opaque tokens.
-            self.tally.count_refusal("inactive");
+            // The introspection endpoint rejects this token.
+            self.tally.count_rejection("inactive");
         }
         let life = SignedDuration::from_hours(-1);
         let expired = self.mint(&MintRequest { life, ..MintRequest::of("alice") });
@@ -118,9 +118,9 @@ impl Scenario {
             self.ask("GET", "/me/customer", Some(&expired), "").await.code(),
             "expired_token"
         );
-        self.tally.count_refusal("expired");
+        self.tally.count_rejection("expired");
         self.fails("a/b", "no_customer", None).await;
-        self.tally.count_refusal("no_customer");
+        self.tally.count_rejection("no_customer");
         let token = self.token("alice");
         assert_eq!(self.ask("DELETE", "/me/customer", Some(&token), "").await.status, 405);
     }
@@ -136,21 +136,21 @@ impl Scenario {
         let lines = "Cache-Control: only-if-cached\r\n";
         let reply = self.ask("GET", "/me/customer", Some(&token), lines).await;
         assert_eq!(reply.code(), "not_cached");
-        self.tally.count_look_up("miss");
+        self.tally.count_lookup("miss");
     }
 
-    /// By the issuer of opaque tokens, which then dies.
-    async fn asked_about(&mut self) {
+    /// Tokens that are introspected, until the issuer is unreachable.
+    async fn introspected(&mut self) {
         let opaque = |customer| MintRequest::opaque(customer).with("iss", OPAQUE);
         let [known, other] = ["alice", "bob"].map(|customer| self.mint(&opaque(customer)));
         assert_eq!(self.ask("GET", "/me/customer", Some(&known), "").await.status, 200);
         self.world.issuer().inject(INTROSPECTION_PATH, None, Fault::Reset);
         let reply = self.ask("GET", "/me/customer", Some(&other), "").await;
         assert_eq!(reply.code(), "keys_unavailable");
-        self.tally.count_refusal("keys_unavailable");
+        self.tally.count_rejection("keys_unavailable");
     }
 
-    /// One token is, and one isn't, ahead of its end.
+    /// One token is refreshed before its expiry, and one refresh fails.
     async fn refreshed(&mut self) {
         self.clock.advance(secs(700));
         self.gets("alice", 200).await;
@@ -158,7 +158,7 @@ impl Scenario {
         self.world.simulator().inject(FaultRule::once(dead()).of("bob"));
         self.gets("bob", 200).await;
         self.world.until_count("juspay_bff_cache_refreshes_total{outcome=\"failure\"}", 1).await;
-        // A token that its phone doesn't like; one that nobody has had would do.
+        // `no-cache` would get a cached token that was never returned, so alice gets hers first.
         self.clock.advance(secs(40));
         self.gets("alice", 200).await;
         let token = self.token("alice");
@@ -167,7 +167,7 @@ impl Scenario {
         assert!(reply.cache_status().contains("fwd=request"), "{}", reply.cache_status());
     }
 
-    /// Who is in memory is served; for the others Juspay is asked until the breaker opens.
+    /// Cached customers are served; the others fail until the breaker opens.
     async fn outage(&mut self) {
         self.clock.advance(secs(50));
         self.world.simulator().inject(FaultRule::always(dead()));
@@ -185,7 +185,7 @@ impl Scenario {
         self.gets("frank", 200).await;
     }
 
-    /// By Juspay: our key, then our address.
+    /// Rejected by Juspay: first the API key, then the address.
     async fn rejected(&mut self) {
         for (customer, code) in [
             ("sim_bad_key", "upstream_rejected_credentials"),
@@ -209,7 +209,7 @@ impl Scenario {
         let reply = self.ask("GET", "/me/customer", Some(&token), "").await;
         assert_eq!(reply.code(), code);
         if let Some(outcome) = look_up {
-            self.tally.count_look_up(outcome);
+            self.tally.count_lookup(outcome);
         }
     }
 
@@ -237,12 +237,12 @@ impl Scenario {
     }
 }
 
-/// By Prometheus' clock.
+/// The time by Prometheus' clock.
 pub fn now() -> Timestamp {
     SystemClock::shared().now()
 }
 
-/// An issuer that is asked, too; a certificate; and the secrets that these have in files.
+/// Settings of the opaque issuer, of TLS, and the secret files of both.
 fn settings(stage: &Stage, authority: &Authority, files: &TempDir) -> String {
     let secret = format!("{}{:032x}", guard::CLIENT_SECRET, rand::random::<u128>());
     fs::write(files.path().join("secret"), &secret).unwrap();

@@ -1,4 +1,4 @@
-//! What Prometheus has after a known load is what the client and the simulator counted.
+//! After a known load, Prometheus has the same counts as the client and the simulator.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,7 +28,7 @@ fn whole(value: f64) -> u64 {
     value.to_string().parse().expect("a whole number")
 }
 
-/// The one sample of a query.
+/// The value of a query with one sample.
 async fn only(prometheus: &Prometheus, promql: &str) -> u64 {
     let samples = prometheus.query(promql).await;
     let [(_, value)] = &samples[..] else { panic!("{promql}: {samples:?}") };
@@ -40,7 +40,7 @@ fn counts(expected: &[(&str, u64)]) -> Counts {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn prometheus_has_what_the_client_and_juspay_counted() {
+async fn prometheus_has_the_counts_of_client_and_simulator() {
     let mut scenario = Scenario::set().await;
     let prometheus = Prometheus::of(scenario.world.service.admin, "1s").await;
     let first = counters(&scenario.world).await;
@@ -52,7 +52,7 @@ async fn prometheus_has_what_the_client_and_juspay_counted() {
     answers(&prometheus, &scenario).await;
     calls(&prometheus, &scenario.world).await;
     states(&prometheus, &scenario.world).await;
-    queries::all_find_something(&prometheus, &scenario.world).await;
+    queries::all_queries_return_data(&prometheus, &scenario.world).await;
     alerts(&prometheus).await;
 }
 
@@ -76,8 +76,8 @@ async fn answers(prometheus: &Prometheus, Scenario { tally, .. }: &Scenario) {
     let total = counted(prometheus, "juspay_bff_http_requests_total", &by).await;
     assert_eq!(total, tally.answers);
     for (name, labels, expected) in [
-        ("cache_requests_total", "outcome", &tally.look_ups),
-        ("auth_failures_total", "reason", &tally.refusals),
+        ("cache_requests_total", "outcome", &tally.lookups),
+        ("auth_failures_total", "reason", &tally.rejections),
     ] {
         assert_eq!(&counted(prometheus, &format!("juspay_bff_{name}"), &[labels]).await, expected);
     }
@@ -128,11 +128,11 @@ async fn states(prometheus: &Prometheus, world: &World) {
     }
     assert_eq!(only(prometheus, "juspay_bff_cache_capacity").await, 1000);
     assert_eq!(only(prometheus, "juspay_bff_upstream_clock_skew_seconds").await, 0);
-    // alice, bob, carol, frank, gina, henry; the others have died.
+    // alice, bob, carol, frank, gina, henry; the other entries have expired.
     assert_eq!(only(prometheus, "juspay_bff_cache_entries").await, 6);
 }
 
-/// The one alert that such a load fires at once.
+/// The only alert that fires immediately with this load.
 async fn alerts(prometheus: &Prometheus) {
     let firing = prometheus.query("ALERTS{alertstate=\"firing\"}").await;
     let names: Vec<_> = firing.iter().map(|(labels, _)| &*labels["alertname"]).collect();

@@ -1,4 +1,4 @@
-//! What the tests in `tests/api` stand on, as far as it is needed here: the same files.
+//! The support files of `tests/api` that these tests need.
 
 #[path = "../api/support/authority.rs"]
 pub mod authority;

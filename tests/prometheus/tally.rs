@@ -1,4 +1,4 @@
-//! What a client has counted of the answers that it got.
+//! The client's counts of responses.
 
 use std::collections::BTreeMap;
 
@@ -7,18 +7,18 @@ use crate::support::Reply;
 /// Counts by label values.
 pub type Counts = BTreeMap<Vec<String>, u64>;
 
-/// What the client saw.
+/// The counts of all requests.
 #[derive(Debug, Default)]
 pub struct Tally {
     /// By route, status and code.
     pub answers: Counts,
     /// By outcome of the cache.
-    pub look_ups: Counts,
-    /// By reason of being turned away.
-    pub refusals: Counts,
-    /// Answers with a client auth token in them.
+    pub lookups: Counts,
+    /// By reason of the rejection.
+    pub rejections: Counts,
+    /// Responses with a client auth token.
     pub hand_outs: u64,
-    /// Of these, tokens that live no longer than a minute.
+    /// Those with a remaining life of less than a minute.
     pub short: u64,
     /// Connections.
     pub handshakes: u64,
@@ -35,21 +35,21 @@ impl Tally {
             self.short = self.short.saturating_add(u64::from(left < 60));
         }
         if reply.status == 200 {
-            add(&mut self.look_ups, &[outcome(reply.cache_status())]);
+            add(&mut self.lookups, &[outcome(reply.cache_status())]);
         }
     }
 
-    /// A look-up that brought no customer, which the answer doesn't tell.
-    pub fn count_look_up(&mut self, outcome: &str) {
-        add(&mut self.look_ups, &[outcome]);
+    /// A lookup without a customer, which the response does not show.
+    pub fn count_lookup(&mut self, outcome: &str) {
+        add(&mut self.lookups, &[outcome]);
     }
 
-    pub fn count_refusal(&mut self, reason: &str) {
-        add(&mut self.refusals, &[reason]);
+    pub fn count_rejection(&mut self, reason: &str) {
+        add(&mut self.rejections, &[reason]);
     }
 }
 
-/// The outcome of the cache behind a `Cache-Status`.
+/// The cache outcome for a `Cache-Status`.
 fn outcome(cache_status: &str) -> &'static str {
     match cache_status {
         status if status.contains("detail=outage") => "outage",

@@ -1,4 +1,4 @@
-//! A small collector: takes OTLP over HTTP, keeps every byte, and answers as it is told.
+//! A small OTLP collector over HTTP. It keeps every byte, and responds as configured.
 
 use std::{
     net::SocketAddr,
@@ -16,22 +16,22 @@ use tokio::{
 };
 
 use crate::{
+    exported::Exported,
     support::{World, until},
-    told::Told,
 };
 
-/// How messages are answered.
+/// The response to messages.
 #[derive(Debug, Clone, Copy)]
 pub enum Plan {
     Take,
-    /// All but so many spans of each message.
+    /// Accepts all but this number of spans of each message.
     TakeWithout(i64),
     Status(u16),
-    /// Read, and never answered.
+    /// Reads the message, and never responds.
     Hang,
 }
 
-/// Closes its port when it is dropped.
+/// A collector that closes its port when dropped.
 pub struct Collector {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -43,7 +43,7 @@ struct Shared {
     messages: Mutex<Vec<Received>>,
 }
 
-/// A request that has come.
+/// A received request.
 #[derive(Debug, Clone)]
 pub struct Received {
     pub head: String,
@@ -59,7 +59,7 @@ impl Collector {
         Self { address, shared, serving }
     }
 
-    /// A world whose spans come here, with further settings.
+    /// A world that exports its spans to this collector, with further settings.
     pub async fn world(&self, settings: &str) -> World {
         let endpoint = format!("traces.endpoint = \"http://{}\"\n", self.address);
         World::with(&format!("{endpoint}{settings}")).await
@@ -73,16 +73,16 @@ impl Collector {
         self.shared.messages.lock().unwrap().clone()
     }
 
-    /// All spans that have come.
-    pub fn told(&self) -> Told {
-        Told::of(self.received().iter().map(Received::message))
+    /// All received spans.
+    pub fn exported(&self) -> Exported {
+        Exported::of(self.received().iter().map(Received::message))
     }
 
-    /// Stops the service, which sends what it has, and gives all that has come.
-    pub async fn told_in_the_end(&self, mut world: World) -> Told {
+    /// Stops the service, which exports its remaining spans, and returns all received spans.
+    pub async fn exported_at_stop(&self, mut world: World) -> Exported {
         world.service.signal();
         until("the end of the service", async || world.service.has_ended()).await;
-        self.told()
+        self.exported()
     }
 }
 
@@ -123,7 +123,7 @@ async fn answer(mut stream: TcpStream, shared: Arc<Shared>) {
     drop(stream.write_all(&[head.as_bytes(), &body].concat()).await);
 }
 
-/// One whole request; `None` when the connection ends before.
+/// Reads a whole request; `None` if the connection ends before.
 async fn read(stream: &mut TcpStream) -> Option<Received> {
     let mut bytes = Vec::new();
     loop {

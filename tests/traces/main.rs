@@ -1,8 +1,8 @@
-//! Tests of traces, as a collector gets them: `cargo test --features traces --test traces`.
+//! Tests of traces as a collector receives them: `cargo test --features traces --test traces`.
 //!
-//! `collector` is one, `told` what its spans are asked by. `tree` is about which spans there are and
-//! how they hang together, `drawn` about which requests have any, `trouble` about a collector that is
-//! away, slow or of another opinion, `secrets` about what must be in none.
+//! `collector` is a fake collector, and `exported` reads its spans. `tree` tests the spans of
+//! requests and their relations, `sampling` which requests are traced, `collector_failures` a
+//! collector that is unreachable, slow or rejects spans, and `secrets` what no span may contain.
 
 #![expect(
     clippy::unwrap_used,
@@ -13,13 +13,13 @@
     clippy::arithmetic_side_effects,
     reason = "a test that panics fails, as it should"
 )]
-#![expect(unreachable_pub, reason = "`pub` tells what a test may use of what it stands on")]
+#![expect(unreachable_pub, reason = "`pub` marks what tests may use of their support files")]
 
 mod collector;
-mod drawn;
+mod collector_failures;
+mod exported;
+mod sampling;
 mod secrets;
 #[expect(dead_code, reason = "the other tests need more of it")]
 mod support;
-mod told;
 mod tree;
-mod trouble;

@@ -1,4 +1,4 @@
-//! What must be in no span, nor in any byte besides (promise P2).
+//! Nothing that the collector receives may contain secrets or customers (promise P2).
 
 use std::{collections::BTreeSet, fs};
 
@@ -34,8 +34,9 @@ const KEYS: &[&str] = &[
     "url.template",
 ];
 
-/// Requests of all kinds for a customer, and each thing that may not be told of them.
-async fn lived(world: &World, customer: &str) -> Vec<String> {
+/// Sends requests of all kinds for a customer. Returns the texts that the collector must not
+/// receive.
+async fn send_requests(world: &World, customer: &str) -> Vec<String> {
     let token = world.issuer().mint(&MintRequest::of(customer)).unwrap();
     let alice = world.phone_holding(&token);
     let reply = alice.me().await;
@@ -75,27 +76,27 @@ async fn lived(world: &World, customer: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p2_no_byte_that_the_collector_gets_names_a_customer_or_holds_a_secret() {
+async fn p2_exported_spans_contain_no_customer_and_no_secret() {
     let collector = Collector::new(Plan::Take).await;
     let customer = "customer-4f3a";
     let world = collector.world("").await;
-    let never = lived(&world, customer).await;
-    let told = collector.told_in_the_end(world).await;
-    assert!(told.spans.len() > 20, "{told:#?}");
+    let never = send_requests(&world, customer).await;
+    let exported = collector.exported_at_stop(world).await;
+    assert!(exported.spans.len() > 20, "{exported:#?}");
     for received in collector.received() {
         let text = format!("{}\n{}", received.head, String::from_utf8_lossy(&received.body));
         for never in &never {
             assert!(!text.contains(&**never), "{never} in {text}");
         }
     }
-    let keys: BTreeSet<_> = told.spans.iter().flat_map(|span| span.attributes.keys()).collect();
+    let keys: BTreeSet<_> = exported.spans.iter().flat_map(|span| span.attributes.keys()).collect();
     for key in keys {
         assert!(KEYS.contains(&&**key), "{key} is a new one: can it name a customer?");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_collectors_headers_are_sent_to_it_and_taken_up_anew() {
+async fn collector_headers_are_sent_and_reloaded() {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(&file, "Authorization: Bearer canary_one\nX-Scope: shop\n").unwrap();
     let collector = Collector::new(Plan::Take).await;
@@ -112,7 +113,7 @@ async fn the_collectors_headers_are_sent_to_it_and_taken_up_anew() {
     let before = world.metric(read).await;
     world.turn_until("the new ones", step, async || world.metric(read).await > before).await;
     world.phone("alice").me().await;
-    collector.told_in_the_end(world).await;
+    collector.exported_at_stop(world).await;
     let head = collector.received().pop().unwrap().head.to_lowercase();
     assert!(
         head.contains("authorization: bearer canary_two") && !head.contains("x-scope"),

@@ -1,4 +1,4 @@
-//! Which spans a request has, what they tell, and how they hang together.
+//! The spans of a request, their attributes, and their relations.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use simulator::{Fault, FaultRule, MintRequest};
 
 use crate::{
     collector::{Collector, Plan},
+    exported::{Exported, Span},
     support::World,
-    told::{Span, Told},
 };
 
 const MISS: &str = "\
@@ -30,30 +30,30 @@ fn status(status: u16) -> Fault {
 }
 
 #[track_caller]
-fn says(span: &Span, expected: &[(&str, &str)]) {
+fn assert_attributes(span: &Span, expected: &[(&str, &str)]) {
     for (key, value) in expected {
-        assert_eq!(span.says(key), *value, "{key} of {span:#?}");
+        assert_eq!(span.attribute(key), *value, "{key} of {span:#?}");
     }
 }
 
-/// Whom the simulator's address names.
+/// The port in the simulator's address.
 fn port(world: &World) -> String {
     world.simulator().base_url().rsplit(':').next().unwrap().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_miss_has_a_span_for_each_station_and_for_the_call() {
+async fn miss_has_a_span_for_each_step_and_for_the_call() {
     let collector = Collector::new(Plan::Take).await;
     let world = collector.world("traces.service_name = \"shop\"").await;
     let reply = world.phone("alice").me().await;
     assert_eq!(reply.status, 200);
-    let told = collector.told_in_the_end(world).await;
-    assert_eq!(told.trees(), MISS);
-    assert_eq!(told.resource["service.name"], "shop");
-    assert_eq!(told.resource["service.version"], env!("CARGO_PKG_VERSION"));
-    let request = told.one("GET /me/customer");
+    let exported = collector.exported_at_stop(world).await;
+    assert_eq!(exported.trees(), MISS);
+    assert_eq!(exported.resource["service.name"], "shop");
+    assert_eq!(exported.resource["service.version"], env!("CARGO_PKG_VERSION"));
+    let request = exported.one("GET /me/customer");
     assert_eq!((request.kind, &*request.parent), (SpanKind::Server, ""));
-    says(
+    assert_attributes(
         request,
         &[
             ("http.request.method", "GET"),
@@ -65,9 +65,9 @@ async fn a_miss_has_a_span_for_each_station_and_for_the_call() {
             ("juspay_bff.request_id", reply.header("x-request-id").unwrap()),
         ],
     );
-    let verification = told.one("verify token");
+    let verification = exported.one("verify token");
     assert_eq!(verification.kind, SpanKind::Internal);
-    says(
+    assert_attributes(
         verification,
         &[
             ("juspay_bff.auth.outcome", "ok"),
@@ -75,20 +75,20 @@ async fn a_miss_has_a_span_for_each_station_and_for_the_call() {
             ("juspay_bff.auth.at_once", "false"),
         ],
     );
-    says(told.one("look up customer"), &[("juspay_bff.cache.outcome", "miss")]);
-    says(told.one("fetch customer"), &[("juspay_bff.fetch.outcome", "success")]);
+    assert_attributes(exported.one("look up customer"), &[("juspay_bff.cache.outcome", "miss")]);
+    assert_attributes(exported.one("fetch customer"), &[("juspay_bff.fetch.outcome", "success")]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_names_the_server_and_not_the_address_that_it_asks_for() {
+async fn call_span_contains_the_host_and_not_the_url() {
     let collector = Collector::new(Plan::Take).await;
     let world = collector.world("").await;
     let port = port(&world);
     world.phone("alice").me().await;
-    let told = collector.told_in_the_end(world).await;
-    let call = told.one("GET /customers/{id}");
+    let exported = collector.exported_at_stop(world).await;
+    let call = exported.one("GET /customers/{id}");
     assert_eq!((call.kind, call.has_failed), (SpanKind::Client, false));
-    says(
+    assert_attributes(
         call,
         &[
             ("http.request.method", "GET"),
@@ -105,7 +105,7 @@ async fn a_call_names_the_server_and_not_the_address_that_it_asks_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hit_is_the_same_answer_with_fewer_spans() {
+async fn hit_returns_the_same_response_with_fewer_spans() {
     let collector = Collector::new(Plan::Take).await;
     let world = collector.world("").await;
     let alice = world.phone("alice");
@@ -113,15 +113,18 @@ async fn a_hit_is_the_same_answer_with_fewer_spans() {
     assert_eq!(alice.me().await.cache_status(), "juspay-bff; hit; ttl=779");
     let series = "juspay_bff_cache_requests_total{outcome=\"hit\"}";
     assert_eq!(world.count(series).await, 1);
-    let told = collector.told_in_the_end(world).await;
-    assert_eq!(told.trees(), format!("{MISS}{HIT}"));
-    let hit = told.named("GET /me/customer")[1].clone();
-    says(&hit, &[("juspay_bff.cache.outcome", "hit"), ("http.response.status_code", "200")]);
-    says(told.named("verify token")[1], &[("juspay_bff.auth.at_once", "true")]);
+    let exported = collector.exported_at_stop(world).await;
+    assert_eq!(exported.trees(), format!("{MISS}{HIT}"));
+    let hit = exported.named("GET /me/customer")[1].clone();
+    assert_attributes(
+        &hit,
+        &[("juspay_bff.cache.outcome", "hit"), ("http.response.status_code", "200")],
+    );
+    assert_attributes(exported.named("verify token")[1], &[("juspay_bff.auth.at_once", "true")]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_joins_a_fetch_points_to_it() {
+async fn joined_fetch_is_linked() {
     let collector = Collector::new(Plan::Take).await;
     let world = collector.world("").await;
     let gate = world.simulator().hold("alice");
@@ -132,11 +135,11 @@ async fn who_joins_a_fetch_points_to_it() {
     world.until_waiting(2).await;
     gate.release();
     assert_eq!((first.reply().await.status, second.reply().await.status), (200, 200));
-    let told = collector.told_in_the_end(world).await;
-    let fetch = told.one("fetch customer");
-    let lookups = told.named("look up customer");
+    let exported = collector.exported_at_stop(world).await;
+    let fetch = exported.one("fetch customer");
+    let lookups = exported.named("look up customer");
     let of = |outcome| {
-        let has_it = |span: &&&Span| span.says("juspay_bff.cache.outcome") == outcome;
+        let has_it = |span: &&&Span| span.attribute("juspay_bff.cache.outcome") == outcome;
         *lookups.iter().find(has_it).unwrap()
     };
     let (miss, joined) = (of("miss"), of("joined"));
@@ -146,7 +149,7 @@ async fn who_joins_a_fetch_points_to_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_try_has_a_span_of_its_own() {
+async fn each_attempt_has_its_own_span() {
     let collector = Collector::new(Plan::Take).await;
     let world = collector.world("juspay.max_retries = 2").await;
     world.simulator().inject(FaultRule::once(status(503)));
@@ -154,13 +157,13 @@ async fn each_try_has_a_span_of_its_own() {
     let step = Duration::from_millis(10);
     world.turn_until("the answer", step, async || asking.is_answered()).await;
     assert_eq!(asking.reply().await.status, 200);
-    let told = collector.told_in_the_end(world).await;
-    let calls = told.named("GET /customers/{id}");
-    let fetch = told.one("fetch customer");
+    let exported = collector.exported_at_stop(world).await;
+    let calls = exported.named("GET /customers/{id}");
+    let fetch = exported.one("fetch customer");
     assert!(calls.iter().all(|call| call.parent == fetch.id) && !fetch.has_failed);
     let [failed, good] = calls[..] else { panic!("{calls:#?}") };
     assert!(failed.has_failed && !good.has_failed && failed.end < good.start);
-    says(
+    assert_attributes(
         failed,
         &[
             ("http.response.status_code", "503"),
@@ -169,11 +172,11 @@ async fn each_try_has_a_span_of_its_own() {
             ("juspay_bff.attempt", "1"),
         ],
     );
-    says(good, &[("juspay_bff.attempt", "2"), ("http.request.resend_count", "1")]);
+    assert_attributes(good, &[("juspay_bff.attempt", "2"), ("http.request.resend_count", "1")]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refresh_belongs_to_the_request_that_began_it() {
+async fn refresh_span_belongs_to_the_request_that_started_it() {
     let collector = Collector::new(Plan::Take).await;
     let world = collector.world("").await;
     let alice = world.phone("alice");
@@ -181,23 +184,26 @@ async fn a_refresh_belongs_to_the_request_that_began_it() {
     world.clock.advance(Duration::from_secs(770));
     assert_eq!(alice.me().await.cache_status(), "juspay-bff; hit; ttl=9");
     world.until_count("juspay_bff_cache_refreshes_total{outcome=\"success\"}", 1).await;
-    let told = collector.told_in_the_end(world).await;
+    let exported = collector.exported_at_stop(world).await;
     let refresh = "    refresh customer\n      fetch customer\n        GET /customers/{id}\n";
-    assert_eq!(told.trees(), format!("{MISS}{HIT}{refresh}"));
-    says(told.one("refresh customer"), &[("juspay_bff.refresh.outcome", "success")]);
+    assert_eq!(exported.trees(), format!("{MISS}{HIT}{refresh}"));
+    assert_attributes(
+        exported.one("refresh customer"),
+        &[("juspay_bff.refresh.outcome", "success")],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_shows_on_each_span_that_it_touches() {
+async fn outage_is_recorded_on_all_affected_spans() {
     let collector = Collector::new(Plan::Take).await;
     let world = collector.world("").await;
     world.simulator().inject(FaultRule::always(status(500)));
     assert_eq!(world.phone("alice").me().await.code(), "upstream_error");
-    let told = collector.told_in_the_end(world).await;
-    assert_eq!(told.trees(), MISS);
-    let request = told.one("GET /me/customer");
+    let exported = collector.exported_at_stop(world).await;
+    assert_eq!(exported.trees(), MISS);
+    let request = exported.one("GET /me/customer");
     assert!(request.has_failed);
-    says(
+    assert_attributes(
         request,
         &[
             ("http.response.status_code", "502"),
@@ -210,14 +216,14 @@ async fn an_outage_shows_on_each_span_that_it_touches() {
         ("fetch customer", "juspay_bff.fetch.outcome"),
         ("GET /customers/{id}", "juspay_bff.juspay.outcome"),
     ] {
-        let span = told.one(name);
+        let span = exported.one(name);
         assert!(span.has_failed);
-        says(span, &[(outcome, "server_error"), ("error.type", "server_error")]);
+        assert_attributes(span, &[(outcome, "server_error"), ("error.type", "server_error")]);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_is_seen_behind_an_answer_from_memory() {
+async fn outage_is_recorded_on_cached_responses() {
     let collector = Collector::new(Plan::Take).await;
     let world = collector.world("").await;
     let alice = world.phone("alice");
@@ -225,39 +231,45 @@ async fn an_outage_is_seen_behind_an_answer_from_memory() {
     world.clock.advance(Duration::from_secs(789));
     world.simulator().inject(FaultRule::always(status(500)));
     assert_eq!(alice.me().await.cache_status(), "juspay-bff; hit; ttl=80; detail=outage");
-    let told = collector.told_in_the_end(world).await;
-    let request = told.named("GET /me/customer")[1];
+    let exported = collector.exported_at_stop(world).await;
+    let request = exported.named("GET /me/customer")[1];
     assert!(!request.has_failed);
-    says(request, &[("juspay_bff.cache.outcome", "outage")]);
-    assert!(told.named("fetch customer")[1].has_failed);
+    assert_attributes(request, &[("juspay_bff.cache.outcome", "outage")]);
+    assert!(exported.named("fetch customer")[1].has_failed);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_turned_away_leaves_the_reason_and_nothing_of_the_token() {
+async fn rejected_request_records_the_reason_and_nothing_of_the_token() {
     let collector = Collector::new(Plan::Take).await;
     let world = collector.world("").await;
     let wish = MintRequest { audience: "somebody else".to_owned(), ..MintRequest::of("alice") };
     assert_eq!(world.phone_with(&wish).me().await.code(), "invalid_token");
     assert_eq!(world.stranger().get("/elsewhere/alice?x=alice").await.status, 404);
     assert_eq!(world.stranger().request("BREW", "/me/customer", "").await.status, 405);
-    let told = collector.told_in_the_end(world).await;
-    assert_eq!(told.trees(), "GET /me/customer\n  verify token\nGET\nHTTP\n");
-    let request = told.one("GET /me/customer");
+    let exported = collector.exported_at_stop(world).await;
+    assert_eq!(exported.trees(), "GET /me/customer\n  verify token\nGET\nHTTP\n");
+    let request = exported.one("GET /me/customer");
     assert!(!request.has_failed);
-    says(request, &[("http.response.status_code", "401"), ("juspay_bff.code", "invalid_token")]);
-    says(
-        told.one("verify token"),
+    assert_attributes(
+        request,
+        &[("http.response.status_code", "401"), ("juspay_bff.code", "invalid_token")],
+    );
+    assert_attributes(
+        exported.one("verify token"),
         &[("juspay_bff.auth.outcome", "audience"), ("juspay_bff.auth.issuer", "")],
     );
-    says(told.one("GET"), &[("http.route", ""), ("http.response.status_code", "404")]);
-    says(
-        told.one("HTTP"),
+    assert_attributes(
+        exported.one("GET"),
+        &[("http.route", ""), ("http.response.status_code", "404")],
+    );
+    assert_attributes(
+        exported.one("HTTP"),
         &[("http.request.method", "_OTHER"), ("juspay_bff.code", "method_not_allowed")],
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_phone_that_hangs_up_leaves_its_span_and_the_call_goes_on() {
+async fn disconnected_client_leaves_its_span_and_the_call_continues() {
     let collector = Collector::new(Plan::Take).await;
     let world = collector.world("").await;
     let gate = world.simulator().hold("alice");
@@ -267,8 +279,11 @@ async fn a_phone_that_hangs_up_leaves_its_span_and_the_call_goes_on() {
     world.until_waiting(0).await;
     gate.release();
     world.until_count("juspay_bff_cache_entries", 1).await;
-    let told: Told = collector.told_in_the_end(world).await;
-    assert_eq!(told.trees(), MISS);
-    says(told.one("GET /me/customer"), &[("http.response.status_code", "")]);
-    says(told.one("GET /customers/{id}"), &[("juspay_bff.juspay.outcome", "success")]);
+    let exported: Exported = collector.exported_at_stop(world).await;
+    assert_eq!(exported.trees(), MISS);
+    assert_attributes(exported.one("GET /me/customer"), &[("http.response.status_code", "")]);
+    assert_attributes(
+        exported.one("GET /customers/{id}"),
+        &[("juspay_bff.juspay.outcome", "success")],
+    );
 }

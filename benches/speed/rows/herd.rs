@@ -1,4 +1,4 @@
-//! Many phones of one customer whom nobody has asked for before.
+//! Many simultaneous requests for one customer that is not cached.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,28 +11,28 @@ use crate::{
     http::Pool,
     progress,
     report::{Figure, Report},
-    world::{Design, Stage, fetch, mint},
+    world::{ServiceOptions, Setup, fetch, mint},
 };
 
 const PHONES: usize = 500;
 
 const JUSPAY_TAKES: u64 = 200;
 
-/// The goal for the last answer.
+/// The goal for the last response.
 const LAST: Duration = Duration::from_millis(230);
 
-pub async fn measure(stage: &Stage, plan: Plan, report: &mut Report) {
-    let (cores, settings) = (&stage.cores.shared, "");
-    let design = Design { name: "juspay-bff", workers: 2, cores, settings };
-    let service = stage.service(design).await;
+pub async fn measure(setup: &Setup, plan: Plan, report: &mut Report) {
+    let (cores, settings) = (&setup.cores.shared, "");
+    let options = ServiceOptions { name: "juspay-bff", workers: 2, cores, settings };
+    let service = setup.service(options).await;
     let pool = Arc::new(Pool::new(service.address, PHONES));
     pool.fill(PHONES).await;
-    pool.greet().await;
-    stage.simulator().inject(FaultRule::always(Fault::Latency { ms: JUSPAY_TAKES }));
+    pool.warm_up().await;
+    setup.simulator().inject(FaultRule::always(Fault::Latency { ms: JUSPAY_TAKES }));
     let (mut calls, mut lasts) = (0, Vec::new());
     for round in 1..=plan.rounds {
         let customer = format!("herd_{round}");
-        let token: Arc<str> = mint(stage.issuer(), &customer, Algorithm::RS256).into();
+        let token: Arc<str> = mint(setup.issuer(), &customer, Algorithm::RS256).into();
         let begun = Instant::now();
         let mut herd = JoinSet::new();
         for _ in 0..PHONES {
@@ -41,14 +41,14 @@ pub async fn measure(stage: &Stage, plan: Plan, report: &mut Report) {
         }
         herd.join_all().await;
         let last = begun.elapsed();
-        calls = calls.max(stage.simulator().calls(&customer));
+        calls = calls.max(setup.simulator().calls(&customer));
         progress(&format!(
             "herd {round}/{}: last response after {last:.1?}, calls: {calls}",
             plan.rounds
         ));
         lasts.push(last.as_secs_f64());
     }
-    stage.simulator().clear_faults();
+    setup.simulator().clear_faults();
     let last = Duration::from_secs_f64(median(lasts.into_iter()));
     let what =
         format!("{PHONES} requests for one uncached customer, Juspay takes {JUSPAY_TAKES} ms");

@@ -1,4 +1,4 @@
-//! Memory by the number of cached customers, each with a bearer token that has been verified.
+//! Memory by the number of cached customers, each with a verified access token.
 
 use std::{ops::Range, sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::{
     http::Pool,
     progress,
     report::{Figure, Report},
-    world::{Design, Server, Stage, customer, fetch, mint},
+    world::{Server, ServiceOptions, Setup, customer, fetch, mint},
 };
 
 const SETTINGS: &str =
@@ -20,20 +20,20 @@ const CUSTOMERS: [usize; 3] = [10_000, 100_000, 1_000_000];
 
 const CONNECTIONS: usize = 32;
 
-/// Told each time that so many have come.
+/// Progress is printed after this number of customers.
 const STEP: usize = 100_000;
 
-/// The service has no more work pending after this.
+/// After this time, the service has no work pending.
 const REST: Duration = Duration::from_secs(6);
 
 /// The goals, KiB.
 const IDLE: u64 = 10 * 1024;
 const A_CUSTOMER: f64 = 2.0;
 
-pub async fn measure(stage: &Stage, plan: Plan, report: &mut Report) {
-    let cores = &stage.cores.server;
-    let design = Design { name: "juspay-bff", workers: 1, cores, settings: SETTINGS };
-    let service = stage.service(design).await;
+pub async fn measure(setup: &Setup, plan: Plan, report: &mut Report) {
+    let cores = &setup.cores.server;
+    let options = ServiceOptions { name: "juspay-bff", workers: 1, cores, settings: SETTINGS };
+    let service = setup.service(options).await;
     let idle = service.process.memory();
     let figure = Figure::new("memory, no customer", format!("{:.1} MB", mb(idle)), "–");
     report.figure(figure.with_goal("≤ 10 MB".to_owned(), idle <= IDLE));
@@ -41,7 +41,7 @@ pub async fn measure(stage: &Stage, plan: Plan, report: &mut Report) {
     for number in CUSTOMERS.into_iter().take(if plan.quick { 2 } else { 3 }) {
         while cached < number {
             let end = number.min(cached + STEP);
-            fill(&service, stage.issuer(), cached..end).await;
+            fill(&service, setup.issuer(), cached..end).await;
             cached = end;
             progress(&format!(
                 "memory: {cached} customers, {:.0} MB",
@@ -57,7 +57,7 @@ pub async fn measure(stage: &Stage, plan: Plan, report: &mut Report) {
     }
 }
 
-/// One request of each of these customers.
+/// Sends one request for each of these customers.
 async fn fill(service: &Server, issuer: &Issuer, numbers: Range<usize>) {
     let pool = Arc::new(Pool::new(service.address, CONNECTIONS));
     let mut filling = JoinSet::new();

@@ -1,4 +1,5 @@
-//! From exec to the first 200: settings read, keys fetched, a token verified, Juspay asked.
+//! From exec to the first 200: settings read, keys fetched, a token verified, the customer fetched
+//! from Juspay.
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -11,52 +12,52 @@ use simulator::Algorithm;
 use crate::{
     Plan,
     contest::median,
-    plain::{self, Plain},
+    plain::{self, BlockingClient},
     process::{self, PROGRAM, Process},
     progress,
     report::{Figure, Report},
-    world::{ANSWER, Design, FREE_PORT, Stage, mint, this_program},
+    world::{ANSWER, FREE_PORT, ServiceOptions, Setup, mint, this_program},
 };
 
 /// The goal, milliseconds.
 const GOAL: f64 = 15.0;
 
-/// Between two tries to connect.
+/// Interval of attempts to connect.
 const TRY: Duration = Duration::from_micros(100);
 
-pub async fn measure(stage: &Stage, plan: Plan, report: &mut Report) {
-    // Both cores for all, as nobody pins what he starts.
-    process::pin_self(&stage.cores.shared);
-    let cores = &stage.cores.shared;
-    let design = Design { name: "starting", workers: 2, cores, settings: "" };
-    let token = mint(stage.issuer(), "starter", Algorithm::RS256);
-    let service = stage.service(Design { name: "started", ..design }).await;
-    // Leaves its answer to the floor.
-    drop(stage.bare(2, cores, &service, &token).await);
+pub async fn measure(setup: &Setup, plan: Plan, report: &mut Report) {
+    // Both cores for all processes, because deployments don't pin them.
+    process::pin_self(&setup.cores.shared);
+    let cores = &setup.cores.shared;
+    let options = ServiceOptions { name: "starting", workers: 2, cores, settings: "" };
+    let token = mint(setup.issuer(), "starter", Algorithm::RS256);
+    let service = setup.service(ServiceOptions { name: "started", ..options }).await;
+    // Stores its response for the baseline.
+    drop(setup.bare(2, cores, &service, &token).await);
     let (mut times, mut floors) = (Vec::new(), Vec::new());
     for _ in 0..plan.rounds {
         let port = free_port();
         let arguments = ["--bare", ANSWER, "--workers", "2", "--listen", &port.to_string()];
-        floors.push(time(stage, &this_program(), &arguments, port, &token));
+        floors.push(time(setup, &this_program(), &arguments, port, &token));
         let port = free_port();
-        let file = stage.settings(design, &port.to_string());
-        times.push(time(stage, PROGRAM, &["serve", "--config", &file], port, &token));
+        let file = setup.settings(options, &port.to_string());
+        times.push(time(setup, PROGRAM, &["serve", "--config", &file], port, &token));
     }
-    process::pin_self(&stage.cores.load);
+    process::pin_self(&setup.cores.load);
     progress(&format!("start: {times:.1?}, floor {floors:.1?} ms"));
     let [ours, floor] = [times, floors].map(|times| median(times.into_iter()));
-    let [told, told_floor] = [ours, floor].map(|time| format!("{time:.1} ms"));
-    let figure = Figure::new("exec to first 200", told, told_floor);
+    let [shown, told_floor] = [ours, floor].map(|time| format!("{time:.1} ms"));
+    let figure = Figure::new("exec to first 200", shown, told_floor);
     report.figure(figure.with_goal(format!("≤ {GOAL} ms"), ours <= GOAL));
 }
 
-/// Milliseconds until a program that was started has answered with 200.
-fn time(stage: &Stage, program: &str, arguments: &[&str], address: SocketAddr, token: &str) -> f64 {
+/// Milliseconds until a started program responds with 200.
+fn time(setup: &Setup, program: &str, arguments: &[&str], address: SocketAddr, token: &str) -> f64 {
     let request = plain::request(token);
     let begun = Instant::now();
-    let _process = Process::start_piped("starting", program, arguments, None, stage.directory());
+    let _process = Process::start_piped("starting", program, arguments, None, setup.directory());
     loop {
-        if let Ok(mut connection) = Plain::open(address)
+        if let Ok(mut connection) = BlockingClient::open(address)
             && connection.exchange(&request).is_ok_and(plain::is_ok)
         {
             return begun.elapsed().as_secs_f64() * 1e3;

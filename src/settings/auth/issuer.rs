@@ -17,7 +17,7 @@ use crate::{
     settings::{
         address::WebAddress,
         fault::Violation,
-        files::holds_roots,
+        files::validate_roots,
         juspay::BASE_URL,
         reader::{BUILT_IN, Reader},
         value::{Items, one_of},
@@ -137,7 +137,7 @@ impl Issuer {
             }),
             accepts_id_tokens: choice(reader, key("id_tokens"), ["reject", "accept"]),
             dpop: reader.filled(|it| it.at(key("dpop")).or("off").text(DpopMode::parse)),
-            ca_file: reader.at(key("ca_file")).file(holds_roots),
+            ca_file: reader.at(key("ca_file")).file(validate_roots),
         }
     }
 }

@@ -163,7 +163,7 @@ pub(super) fn read(
     };
     // The length of secrets depends on the algorithms.
     let secret_file = reader.at(key("hmac_secret_file")).file(|path| match &hmac_algorithms {
-        Some(algorithms) => holds_secrets(path, algorithms),
+        Some(algorithms) => validate_secrets(path, algorithms),
         None => is_readable(path),
     });
     let url = reader.at(key("jwks_url")).text(|text| jwks_address(text, plain_http_hosts));
@@ -368,7 +368,7 @@ fn hmac_algorithm(name: &str) -> Result<HmacAlgorithm, Violation> {
 }
 
 /// Checks that a file contains secrets that are long enough for these algorithms.
-fn holds_secrets(path: &Path, algorithms: &[HmacAlgorithm]) -> Result<(), Violation> {
+fn validate_secrets(path: &Path, algorithms: &[HmacAlgorithm]) -> Result<(), Violation> {
     read_text(path, |text| match hmac_secrets(text, algorithms) {
         Ok(_) => Ok(()),
         Err(error) => {

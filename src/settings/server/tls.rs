@@ -6,7 +6,7 @@ use super::{LISTEN, Listen, Server};
 use crate::{
     settings::{
         fault::Violation,
-        files::{holds_authorities, holds_certificate, holds_key},
+        files::{validate_authorities, validate_certificate, validate_key},
         reader::Reader,
         value::one_of,
     },
@@ -47,9 +47,9 @@ pub enum ClientAuth {
 impl ServerTls {
     /// `None` if TLS isn't set, or a file has a fault.
     pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let cert_file = reader.at(CERT).file(holds_certificate);
-        let key_file = reader.at(KEY).file(holds_key);
-        let client_ca_file = reader.at(CLIENT_CA).file(holds_authorities);
+        let cert_file = reader.at(CERT).file(validate_certificate);
+        let key_file = reader.at(KEY).file(validate_key);
+        let client_ca_file = reader.at(CLIENT_CA).file(validate_authorities);
         let client_auth = reader.text(CLIENT_AUTH, ClientAuth::parse);
         Some(Self { cert_file: cert_file?, key_file: key_file?, client_ca_file, client_auth })
     }

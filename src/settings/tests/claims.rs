@@ -50,7 +50,7 @@ fn audience_claim_is_a_top_level_claim_or_none() {
 }
 
 #[test]
-fn an_issuer_without_audiences_is_reported() {
+fn issuer_without_audiences_is_reported() {
     let loaded = without_audiences("audience_claim = 'none'").load().unwrap();
     let issuer = &loaded.settings.auth.issuers["main"];
     assert_eq!((&issuer.audience_claim, issuer.audiences.len()), (&AudienceClaim::None, 0));

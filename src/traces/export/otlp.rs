@@ -19,7 +19,7 @@ const SAMPLED: u32 = 0x01;
 const HAS_IS_REMOTE: u32 = 0x100;
 const IS_REMOTE: u32 = 0x200;
 
-/// This process.
+/// The resource of all spans: this process.
 pub(super) struct Resource(v1::Resource);
 
 impl Resource {

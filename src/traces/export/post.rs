@@ -1,7 +1,7 @@
-//! Carries a message to the collector: OTLP/HTTP, each request on a connection of its own.
+//! Sends a message to the collector by OTLP/HTTP, each on a new connection.
 //!
-//! Goes no other way than the service does elsewhere: no proxy, no redirects, and https with our
-//! roots. The headers that a collector may want are secret: they stand in no log line and no error.
+//! Like all calls of this service: no proxy, no redirects, and https with its root certificates.
+//! The configured headers may be secret, so they never appear in a log line or an error.
 
 use std::sync::Arc;
 
@@ -19,20 +19,20 @@ use crate::{
     settings,
 };
 
-/// What is added to `traces.endpoint`.
+/// The path that is appended to `traces.endpoint`.
 const PATH: &str = "/v1/traces";
 
-/// Largest answer read, in bytes: it holds a number and a sentence.
-const MAX_ANSWER: usize = 16 * 1024;
+/// Maximum length of a response in bytes. It contains a number and a sentence.
+const MAX_RESPONSE: usize = 16 * 1024;
 
-/// Where spans are sent.
+/// The collector's address, and the client for it.
 pub(super) struct Collector {
     address: String,
     http: HttpClient,
     headers: Option<Arc<Secret>>,
 }
 
-/// Why a message isn't taken.
+/// Why a message was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Failure {
     #[error("failed to connect to the collector")]
@@ -48,8 +48,8 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// Whether the same message may be taken later (OTLP/HTTP: 429, 502, 503 and 504).
-    pub(super) const fn may_pass(self) -> bool {
+    /// Whether a retry of the same message may succeed (OTLP/HTTP: 429, 502, 503 and 504).
+    pub(super) const fn is_temporary(self) -> bool {
         match self {
             Self::Connect | Self::Broken | Self::Timeout => true,
             Self::Status(status) => matches!(status, 429 | 502..=504),
@@ -59,34 +59,36 @@ impl Failure {
 }
 
 impl Collector {
-    /// The collector at that address. To be called where awc can be used.
+    /// A client of the collector at this address. Must be called on a thread with an actix runtime,
+    /// as awc requires.
     pub(super) fn new(
         endpoint: &str,
         tls: &Arc<ClientConfig>,
         headers: Option<Arc<Secret>>,
     ) -> Self {
-        // Whoever posts bounds the whole exchange.
+        // The caller limits the time of the whole exchange.
         let http = HttpClient::new(tls);
         Self { address: format!("{endpoint}{PATH}"), http, headers }
     }
 
-    /// Sends a message, and tells how many of its spans are refused although it was taken.
+    /// Sends a message. Returns how many of its spans the collector rejected although it accepted
+    /// the message.
     pub(super) async fn post(&self, message: Bytes) -> Result<u64, Failure> {
         let request = self.http.post(&self.address);
         let mut request = request.insert_header((header::CONTENT_TYPE, "application/x-protobuf"));
         for (name, value) in self.headers() {
             request = request.insert_header((name, value));
         }
-        let mut answer = request.send_body(message).await.map_err(SendError::from)?;
-        if answer.status() != StatusCode::OK {
-            return Err(Failure::Status(answer.status().as_u16()));
+        let mut response = request.send_body(message).await.map_err(SendError::from)?;
+        if response.status() != StatusCode::OK {
+            return Err(Failure::Status(response.status().as_u16()));
         }
-        // It has been taken, whatever becomes of the rest of the answer.
-        let body = http_client::body(&mut answer, MAX_ANSWER).await.unwrap_or_default();
+        // The message was accepted, even if the rest of the response can't be read.
+        let body = http_client::body(&mut response, MAX_RESPONSE).await.unwrap_or_default();
         Ok(otlp::refused(&body))
     }
 
-    /// Those of `traces.headers_file`, as it is by now; none when it has gone bad.
+    /// The current headers of `traces.headers_file`; none if it has become invalid.
     fn headers(&self) -> Vec<(HeaderName, HeaderValue)> {
         let Some(secret) = self.headers.as_ref().map(|secret| secret.current()) else {
             return Vec::new();

@@ -27,7 +27,7 @@ async fn check_decisions(settings: &str, accepted: &[Value], rejected: &[Value])
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn id_tokens_are_accepted_only_where_they_are_the_apps_credential() {
+async fn id_tokens_are_accepted_only_if_id_tokens_is_accept() {
     let id_tokens = [
         json!({"at_hash": "h", "nonce": "n"}),
         json!({"token_use": "id"}),

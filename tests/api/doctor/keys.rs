@@ -47,7 +47,7 @@ async fn rejected_address_and_rejected_key_are_distinguished() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_merchant_is_reported_as_far_as_juspay_reports_it() {
+async fn wrong_merchant_is_reported_if_juspay_reports_it() {
     let setup = Setup::new().await;
     // The simulator rejects the key, as Juspay probably does.
     let output = setup.doctor_with("juspay.merchant_id = 'another'", &[]).await;
@@ -170,7 +170,7 @@ async fn clock_skew_of_juspay_is_reported() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clock_skew_of_an_issuer_is_reported() {
-    // A clock that stands still, so it never agrees with this machine's.
+    // A clock that never advances, so it never agrees with this machine's.
     let clock = ManualClock::at(BEGINNING);
     clock.advance(std::time::Duration::from_hours(10 * 366 * 24));
     let setup = Setup::with(|config| config.clock = Arc::new(clock.clone())).await;

@@ -12,7 +12,7 @@ use super::{
 const SUGGESTED: &str = "to accept such tokens";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_id_token_that_fails_another_check_gets_no_suggestion() {
+async fn id_token_that_fails_another_check_gets_no_suggestion() {
     let desk = Fixture::new().await;
     let id_token =
         || MintRequest { typ: "JWT".to_owned(), ..MintRequest::of("alice") }.with("at_hash", "h");
@@ -44,7 +44,7 @@ async fn an_id_token_that_fails_another_check_gets_no_suggestion() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_audience_that_any_app_can_get_is_never_suggested() {
+async fn audience_that_any_app_can_get_is_never_suggested() {
     let desk = Fixture::new().await;
     let common = [
         "account",
@@ -91,7 +91,7 @@ async fn an_audience_that_any_app_can_get_is_never_suggested() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_claim_with_such_an_audience_is_not_suggested_either() {
+async fn other_claim_with_a_shared_audience_is_not_suggested() {
     let desk = Fixture::new().await;
     let wish = MintRequest::of("alice").with("aud", "account").with("client_id", Value::Null);
     explained(
@@ -111,7 +111,7 @@ async fn another_claim_with_such_an_audience_is_not_suggested_either() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unverified_address_is_assumed_to_be_verified_for_phone_numbers_of_firebase_only() {
+async fn missing_verified_claim_is_assumed_only_for_firebase_phone_numbers() {
     let desk = Fixture::new().await;
     let firebase = "https://securetoken.google.com/shop-1a2b3";
     let unverified =
@@ -150,7 +150,7 @@ async fn an_unverified_address_is_assumed_to_be_verified_for_phone_numbers_of_fi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_required_claim_that_identifies_a_person_is_not_printed() {
+async fn required_claim_that_identifies_a_person_is_not_printed() {
     let desk = Fixture::new().await;
     let (address, phone, id) = ("alice@example.com", "+919876543210", "customer-4711");
     let personal = json!({"email": [address], "phone": {"number": phone}});
@@ -200,7 +200,7 @@ async fn a_required_claim_that_identifies_a_person_is_not_printed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_required_claim_at_a_place_that_users_can_edit_is_named_as_such() {
+async fn required_claim_that_users_can_edit_is_marked() {
     let desk = Fixture::new().await;
     for (claims, place) in [
         (

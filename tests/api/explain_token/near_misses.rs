@@ -193,7 +193,7 @@ async fn tokens_without_iss_need_an_empty_issuer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_closest_of_several_issuers_is_named() {
+async fn closest_of_several_issuers_is_named() {
     let fixture = Fixture::new().await;
     let keys = "issuer = 'https://sso.example/realms/staff'
         customer_id_prefix = 'a-'

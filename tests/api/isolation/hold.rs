@@ -7,7 +7,7 @@ use simulator::{ApiError, Fault, FaultRule};
 use tempfile::TempDir;
 
 use super::{
-    first_sight, retry_after, scripted,
+    first_request, retry_after, scripted,
     scripted_juspay::{ACCESS_DENIED, BAD_ORIGIN, answer},
 };
 use crate::support::{Stage, World, shipped};
@@ -23,7 +23,7 @@ async fn rejected(world: &World, numbers: impl IntoIterator<Item = usize>) {
 }
 
 /// A world whose API key Juspay has disabled, with the hold started.
-async fn held(settings: &str) -> World {
+async fn world_on_hold(settings: &str) -> World {
     let world = World::with(&format!("{}{settings}", shipped())).await;
     world.simulator().set_key(&world.api_key, false);
     rejected(&world, 0..20).await;
@@ -35,13 +35,13 @@ async fn held(settings: &str) -> World {
 async fn p4_two_rejected_customers_affect_no_other() {
     for (status, body) in [("401 Unauthorized", ACCESS_DENIED), ("403 Forbidden", BAD_ORIGIN)] {
         let (world, juspay) = scripted().await;
-        for odd in ["odd1", "odd2"] {
-            juspay.answer(odd, answer(status, "", body.as_bytes()));
-            assert_eq!(world.phone(odd).me().await.status, 502);
+        for faulty in ["odd1", "odd2"] {
+            juspay.answer(faulty, answer(status, "", body.as_bytes()));
+            assert_eq!(world.phone(faulty).me().await.status, 502);
         }
         for number in 0..20 {
             assert_eq!(world.phone("odd1").me().await.status, 502);
-            first_sight(&world, &format!("c{number}")).await;
+            first_request(&world, &format!("c{number}")).await;
             world.clock.advance(Duration::from_millis(500));
         }
     }
@@ -59,7 +59,7 @@ async fn five_firewall_rejections_start_the_hold() {
         blocks(&customer);
         assert_eq!(world.phone(&customer).me().await.code(), "upstream_rejected_origin");
     }
-    first_sight(&world, "alice").await;
+    first_request(&world, "alice").await;
     // Five start the hold; the sixth probes.
     for number in 0..20 {
         let customer = format!("then{number}");
@@ -72,13 +72,13 @@ async fn five_firewall_rejections_start_the_hold() {
         }
     }
     world.clock.advance(Duration::from_secs(5));
-    first_sight(&world, "bob").await;
-    first_sight(&world, "carol").await;
+    first_request(&world, "bob").await;
+    first_request(&world, "carol").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_key_causes_one_probe_every_five_seconds_by_an_unrejected_customer() {
-    let world = held("").await;
+    let world = world_on_hold("").await;
     world.clock.advance(Duration::from_secs(4));
     rejected(&world, 0..40).await;
     assert_eq!(world.simulator().total_requests(), 3);
@@ -89,26 +89,26 @@ async fn wrong_key_causes_one_probe_every_five_seconds_by_an_unrejected_customer
     world.simulator().set_key(&world.api_key, true);
     world.clock.advance(Duration::from_secs(5));
     for number in 0..60 {
-        first_sight(&world, &format!("c{number}")).await;
+        first_request(&world, &format!("c{number}")).await;
     }
 }
 
 /// No other customer is there to probe.
 #[tokio::test(flavor = "multi_thread")]
 async fn rejected_customers_are_not_locked_out() {
-    let world = held("").await;
+    let world = world_on_hold("").await;
     world.simulator().set_key(&world.api_key, true);
     rejected(&world, 0..3).await;
     assert_eq!(world.simulator().total_requests(), 3);
     world.clock.advance(Duration::from_secs(5));
     for number in 0..3 {
-        first_sight(&world, &format!("c{number}")).await;
+        first_request(&world, &format!("c{number}")).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn purge_of_all_ends_the_hold() {
-    let world = held("").await;
+    let world = world_on_hold("").await;
     world.simulator().set_key(&world.api_key, true);
     rejected(&world, 0..20).await;
     let purge = json!({"customer_id": "c0"});
@@ -116,7 +116,7 @@ async fn purge_of_all_ends_the_hold() {
     rejected(&world, 20..30).await;
     world.purge_all().await;
     for number in 0..30 {
-        first_sight(&world, &format!("c{number}")).await;
+        first_request(&world, &format!("c{number}")).await;
     }
 }
 
@@ -136,7 +136,7 @@ async fn changed_key_file_ends_the_hold() {
     }
     // Before the next probe, and for all of them.
     for number in 0..20 {
-        first_sight(&world, &format!("c{number}")).await;
+        first_request(&world, &format!("c{number}")).await;
     }
 }
 

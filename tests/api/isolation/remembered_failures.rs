@@ -6,7 +6,7 @@ use std::{fs, time::Duration};
 use tempfile::TempDir;
 
 use super::{
-    first_sight, retry_after, scripted,
+    first_request, retry_after, scripted,
     scripted_juspay::{ScriptedJuspay, answer},
 };
 use crate::support::{Phone, Reply, Stage, World, shipped};
@@ -24,11 +24,11 @@ async fn failed() -> (World, ScriptedJuspay, Phone) {
     let phone = world.phone("alice");
     assert_eq!(phone.me().await.code(), "upstream_error");
     juspay.heal("alice");
-    is_remembered(&juspay, &phone).await;
+    assert_remembered(&juspay, &phone).await;
     (world, juspay, phone)
 }
 
-async fn is_remembered(juspay: &ScriptedJuspay, phone: &Phone) {
+async fn assert_remembered(juspay: &ScriptedJuspay, phone: &Phone) {
     assert_eq!(phone.me().await.code(), "upstream_error");
     assert_eq!(juspay.calls("alice"), 1);
 }
@@ -46,7 +46,7 @@ async fn remembered_error_is_returned_without_a_call() {
         assert!(expected.contains(&retry_after(&reply)), "{}", reply.text());
     }
     assert_eq!(juspay.calls("alice"), 1);
-    first_sight(&world, "bob").await;
+    first_request(&world, "bob").await;
     juspay.heal("alice");
     world.clock.advance(Duration::from_secs(1));
     assert_eq!(phone.me().await.status, 200);
@@ -76,7 +76,7 @@ async fn no_directive_bypasses_a_remembered_failure() {
     }
     let without_token = phone.get("/me/customer?options.get_client_auth_token=false").await;
     assert_eq!(without_token.code(), "upstream_error");
-    is_remembered(&juspay, &phone).await;
+    assert_remembered(&juspay, &phone).await;
 }
 
 /// The cached token stays, and requests without `no-cache` get it.
@@ -103,7 +103,7 @@ async fn purge_ends_a_remembered_failure() {
         let (world, juspay, phone) = failed().await;
         let other = serde_json::json!({"customer_id": "bob"});
         assert_eq!(world.admin().post("/cache/purge", &other).await.status, 200);
-        is_remembered(&juspay, &phone).await;
+        assert_remembered(&juspay, &phone).await;
         assert_eq!(world.admin().post("/cache/purge", &what).await.status, 200);
         assert_eq!(phone.me().await.status, 200, "{what}");
     }
@@ -127,7 +127,7 @@ async fn changed_key_ends_a_remembered_failure() {
     let phone = world.phone("alice");
     assert_eq!(phone.me().await.code(), "upstream_error");
     juspay.heal("alice");
-    is_remembered(&juspay, &phone).await;
+    assert_remembered(&juspay, &phone).await;
     fs::write(&path, "canary_another").unwrap();
     for _ in 0..3 {
         world.turn(Duration::from_secs(1)).await;
@@ -144,9 +144,9 @@ async fn closing_breaker_ends_a_remembered_failure() {
         world.phone(&customer).me().await;
     }
     assert_eq!(world.phone("bob").me().await.code(), "upstream_unavailable");
-    is_remembered(&juspay, &phone).await;
+    assert_remembered(&juspay, &phone).await;
     world.clock.advance(Duration::from_secs(5));
-    is_remembered(&juspay, &phone).await;
-    first_sight(&world, "bob").await;
+    assert_remembered(&juspay, &phone).await;
+    first_request(&world, "bob").await;
     assert_eq!(phone.me().await.status, 200);
 }

@@ -1,4 +1,4 @@
-//! `auth.revocations_file`: taken up without a restart, left alone when it turns bad.
+//! `auth.revocations_file` is reloaded without a restart. An invalid file keeps the previous list.
 
 use std::{
     fs,
@@ -10,7 +10,7 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{SECOND, all_of, is_refused, one, with_jti};
+use super::{SECOND, all_of, assert_rejected, one, with_jti};
 use crate::support::{Stage, World, guard};
 
 const FAILED: &str = "juspay_bff_auth_revocation_reloads_total{outcome=\"failure\"}";
@@ -27,7 +27,7 @@ async fn world_with(path: &Path) -> World {
     Stage::set().await.open_ready(&settings).await
 }
 
-/// A world and its file, which holds nothing yet.
+/// A world and its file, which is an empty list.
 async fn empty(directory: &TempDir) -> (World, PathBuf) {
     let path = directory.path().join("revocations.json");
     fs::write(&path, list(&[])).unwrap();
@@ -35,24 +35,24 @@ async fn empty(directory: &TempDir) -> (World, PathBuf) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_swapped_file_takes_effect_at_the_next_look() {
+async fn replaced_file_takes_effect_at_the_next_poll() {
     let directory = TempDir::new().unwrap();
     let (world, path) = empty(&directory).await;
     let (old, bob) = (world.phone("alice"), world.phone("bob"));
     let old_token = old.me().await.token();
     bob.me().await;
-    // Written beside and renamed, as careful writers do.
+    // Written to another file and renamed.
     let next = directory.path().join("next");
     fs::write(&next, list(&[all_of(&world, "alice")])).unwrap();
     fs::rename(&next, &path).unwrap();
     world.turn(Duration::from_millis(9_999)).await;
-    assert_eq!(old.me().await.status, 200, "not before its time");
+    assert_eq!(old.me().await.status, 200, "not before the next poll");
     let new = world.phone("alice");
     let is_over = async || old.me().await.status == 401;
     world.turn_until("the end of the old token", SECOND, is_over).await;
-    is_refused(&old.me().await);
+    assert_rejected(&old.me().await);
     let reply = new.me().await;
-    assert_eq!(reply.status, 200, "it was issued after");
+    assert_eq!(reply.status, 200, "issued later");
     assert_ne!(reply.token(), old_token, "the old session's token is forgotten");
     assert!(bob.me().await.cache_status().starts_with("juspay-bff; hit"));
     assert_eq!(world.count(IN_FILE).await, 1);
@@ -63,10 +63,10 @@ async fn a_swapped_file_takes_effect_at_the_next_look() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kubernetes_swaps_of_the_directory_are_seen_each_time() {
+async fn each_kubernetes_symlink_swap_is_noticed() {
     let directory = TempDir::new().unwrap();
     let at = |name: &str| directory.path().join(name);
-    // As the kubelet does it: a directory of its own for each version, and a symlink to it.
+    // Like the kubelet: a directory per version, and a symlink to it.
     let publish = |version: &str, text: &str| {
         fs::create_dir(at(version)).unwrap();
         fs::write(at(version).join("revocations.json"), text).unwrap();
@@ -91,7 +91,7 @@ async fn kubernetes_swaps_of_the_directory_are_seen_each_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_turns_bad_keeps_the_last_good_list_and_is_told() {
+async fn invalid_file_keeps_the_previous_list_and_is_reported() {
     let directory = TempDir::new().unwrap();
     let (world, path) = empty(&directory).await;
     let phone = with_jti(&world, "a");
@@ -103,14 +103,14 @@ async fn a_file_that_turns_bad_keeps_the_last_good_list_and_is_told() {
     fs::write(&path, list(&[json!({"issuer": "nobody", "jti": "hush", "expires": 1})])).unwrap();
     for looks in 1..4 {
         let has_failed = async || world.count(FAILED).await >= looks;
-        world.turn_until("a failed look", SECOND, has_failed).await;
+        world.turn_until("a failed poll", SECOND, has_failed).await;
     }
     assert!(warnings() > known);
     assert_eq!(guard::log_lines("hush"), [""; 0]);
-    is_refused(&phone.me().await);
+    assert_rejected(&phone.me().await);
     let read = world.count(READ).await;
     fs::write(&path, list(&[])).unwrap();
     let is_back = async || phone.me().await.status == 200;
-    world.turn_until("the mended file", SECOND, is_back).await;
+    world.turn_until("the corrected file", SECOND, is_back).await;
     assert!(world.count(READ).await > read);
 }

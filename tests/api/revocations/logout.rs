@@ -1,10 +1,11 @@
-//! `POST /backchannel-logout` (OpenID Connect Back-Channel Logout 1.0 §2.5, §2.8). What is checked of
-//! the token has its own table beside the code; here is what an identity provider meets.
+//! `POST /backchannel-logout` (OpenID Connect Back-Channel Logout 1.0 §2.5, §2.8). These tests
+//! cover the responses to an identity provider; the checks of logout tokens are tested beside their
+//! code.
 
 use serde_json::{Value, json};
 use simulator::{Algorithm, MintRequest};
 
-use super::{EXPOSED, SECOND, is_refused};
+use super::{EXPOSED, SECOND, assert_rejected};
 use crate::support::{Phone, Reply, World};
 
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
@@ -29,7 +30,7 @@ fn sign(world: &World, claims: &Value) -> String {
     issuer.sign_raw(&header, &claims.to_string(), Algorithm::ES256).unwrap()
 }
 
-/// A claim with another value, or without one where that is null.
+/// Replaces a claim, or removes it if the value is null.
 fn with(mut claims: Value, claim: &str, value: Value) -> Value {
     let members = claims.as_object_mut().unwrap();
     members.insert(claim.to_owned(), value);
@@ -50,13 +51,13 @@ async fn log_out(world: &World, token: &str) -> Reply {
     send(&world.admin(), FORM, &format!("logout_token={token}")).await
 }
 
-fn is_done(reply: &Reply) {
+fn assert_accepted(reply: &Reply) {
     assert_eq!((reply.status, &*reply.text()), (200, ""));
     assert_eq!(reply.header("cache-control"), Some("no-store"));
 }
 
-/// Whatever is wrong, the same is told.
-fn is_not_done(what: &str, reply: &Reply) {
+/// The response is the same for every fault.
+fn assert_not_accepted(what: &str, reply: &Reply) {
     assert_eq!(reply.status, 400, "{what}");
     assert_eq!(reply.text(), "{\"error\":\"invalid_request\"}", "{what}");
     assert_eq!(reply.header("content-type"), Some("application/json"), "{what}");
@@ -64,15 +65,16 @@ fn is_not_done(what: &str, reply: &Reply) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_logout_ends_the_session_and_the_next_one_begins_afresh() {
-    // The provider reaches it over the network, where all else is closed.
+async fn logout_ends_the_session_and_the_next_login_gets_a_new_token() {
+    // The provider calls it over the network, where the rest of the admin listener requires the
+    // token.
     for settings in ["", EXPOSED] {
         let world = World::with(settings).await;
         let (old, bob) = (world.phone("alice"), world.phone("bob"));
         let old_token = old.me().await.token();
         bob.me().await;
-        is_done(&log_out(&world, &sign(&world, &claims(&world))).await);
-        is_refused(&old.me().await);
+        assert_accepted(&log_out(&world, &sign(&world, &claims(&world))).await);
+        assert_rejected(&old.me().await);
         world.clock.advance(SECOND);
         let reply = world.phone("alice").me().await;
         assert_eq!(reply.cache_status(), "juspay-bff; fwd=uri-miss; stored; ttl=779");
@@ -82,23 +84,23 @@ async fn a_logout_ends_the_session_and_the_next_one_begins_afresh() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_logout_by_session_ends_the_tokens_of_that_session() {
+async fn logout_of_a_session_revokes_its_tokens() {
     let world = World::new().await;
     let of = |sid: &str| world.phone_with(&MintRequest::of("alice").with("sid", sid));
     let (this, other) = (of("s1"), of("s2"));
     let old_token = this.me().await.token();
     other.me().await;
     let logout = with(with(claims(&world), "sub", Value::Null), "sid", json!("s1"));
-    is_done(&log_out(&world, &sign(&world, &logout)).await);
-    is_refused(&this.me().await);
+    assert_accepted(&log_out(&world, &sign(&world, &logout)).await);
+    assert_rejected(&this.me().await);
     let reply = other.me().await;
     assert_eq!(reply.status, 200);
     assert_ne!(reply.token(), old_token);
 }
 
-/// What is wrong, and a token that has it.
-fn bad_tokens(world: &World) -> Vec<(String, String)> {
-    let good = claims(world);
+/// Invalid tokens, each with its fault.
+fn invalid_tokens(world: &World) -> Vec<(String, String)> {
+    let valid = claims(world);
     let now = world.clock_seconds();
     let claims = [
         ("iss", json!("https://else.example")),
@@ -119,14 +121,14 @@ fn bad_tokens(world: &World) -> Vec<(String, String)> {
         ("events", json!([EVENT])),
         ("events", json!({EVENT: "now"})),
     ];
-    let mut bad: Vec<_> = claims
+    let mut invalid: Vec<_> = claims
         .into_iter()
         .map(|(claim, value)| {
             let what = format!("{claim}: {value}");
-            (what, sign(world, &with(good.clone(), claim, value)))
+            (what, sign(world, &with(valid.clone(), claim, value)))
         })
         .collect();
-    let token = sign(world, &good);
+    let token = sign(world, &valid);
     let (message, _) = token.rsplit_once('.').unwrap();
     let bobs = world.issuer().mint(&MintRequest::of("bob")).unwrap();
     let (_, bobs_signature) = bobs.rsplit_once('.').unwrap();
@@ -141,20 +143,20 @@ fn bad_tokens(world: &World) -> Vec<(String, String)> {
         ("an access token of type JWT", world.issuer().mint(&as_jwt).unwrap()),
         ("a token longer than any", format!("{token}{}", "x".repeat(8192))),
     ] {
-        bad.push((what.to_owned(), token));
+        invalid.push((what.to_owned(), token));
     }
-    bad
+    invalid
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_bad_token_is_told_the_same_and_ends_nothing() {
+async fn invalid_tokens_get_the_same_error_and_revoke_nothing() {
     let world = World::new().await;
     let phone = world.phone("alice");
     assert_eq!(phone.me().await.status, 200);
-    let bad = bad_tokens(&world);
-    let number = u64::try_from(bad.len()).unwrap();
-    for (what, token) in bad {
-        is_not_done(&what, &log_out(&world, &token).await);
+    let invalid = invalid_tokens(&world);
+    let number = u64::try_from(invalid.len()).unwrap();
+    for (what, token) in invalid {
+        assert_not_accepted(&what, &log_out(&world, &token).await);
         assert!(phone.me().await.cache_status().starts_with("juspay-bff; hit"), "{what}");
     }
     let count = "juspay_bff_auth_logouts_total{outcome=\"invalid\"}";
@@ -162,17 +164,17 @@ async fn every_bad_token_is_told_the_same_and_ends_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_comes_again_is_refused() {
+async fn replayed_token_is_rejected() {
     let world = World::new().await;
     let token = sign(&world, &claims(&world));
-    is_done(&log_out(&world, &token).await);
-    is_not_done("again", &log_out(&world, &token).await);
+    assert_accepted(&log_out(&world, &token).await);
+    assert_not_accepted("again", &log_out(&world, &token).await);
     let count = "juspay_bff_auth_logouts_total{outcome=\"replayed\"}";
     assert_eq!(world.count(count).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_bad_request_is_told_the_same() {
+async fn invalid_requests_get_the_same_error() {
     let world = World::new().await;
     let phone = world.phone("alice");
     let token = sign(&world, &claims(&world));
@@ -186,7 +188,7 @@ async fn every_bad_request_is_told_the_same() {
         ("JSON", "application/json", &as_json),
         ("another type", "text/plain", &form),
     ] {
-        is_not_done(what, &send(&world.admin(), content_type, body).await);
+        assert_not_accepted(what, &send(&world.admin(), content_type, body).await);
         assert_eq!(phone.me().await.status, 200, "{what}");
     }
     let other = world.admin().get("/backchannel-logout").await;
@@ -196,6 +198,6 @@ async fn every_bad_request_is_told_the_same() {
     );
     let charset = format!("{FORM}; charset=UTF-8");
     let largest = format!("{form}&x={}", "x".repeat(16 * 1024 - form.len() - 3));
-    is_done(&send(&world.admin(), &charset, &largest).await);
-    is_refused(&phone.me().await);
+    assert_accepted(&send(&world.admin(), &charset, &largest).await);
+    assert_rejected(&phone.me().await);
 }

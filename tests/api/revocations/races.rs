@@ -1,39 +1,39 @@
-//! Revocation takes effect on what is under way: waiters get 401, nothing is stored (design
-//! decision 5), and there still is one call at a time (P4).
+//! A revocation applies to requests in progress: waiting requests get 401, and the result of their
+//! fetch is not stored. There is still one call at a time (promise P4).
 
 use simulator::issuer::JWKS_PATH;
 
-use super::{REFUSED, SECOND, all_of, is_refused, one, revoke, with_jti};
+use super::{REJECTED, SECOND, all_of, assert_rejected, one, revoke, with_jti};
 use crate::support::World;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_waits_for_juspay_is_refused_at_once_and_the_answer_is_kept_for_nobody() {
+async fn waiting_requests_are_rejected_at_once_and_the_result_is_not_stored() {
     let world = World::new().await;
     let gate = world.simulator().hold("alice");
     let old = world.phone("alice");
     let (first, second) = (old.begin().await, old.begin().await);
     gate.arrived(1).await;
     world.until_waiting(2).await;
-    assert_eq!(revoke(&world, &all_of(&world, "alice")).await, 0, "nothing was in memory yet");
-    is_refused(&first.reply().await);
-    is_refused(&second.reply().await);
+    assert_eq!(revoke(&world, &all_of(&world, "alice")).await, 0, "nothing was cached yet");
+    assert_rejected(&first.reply().await);
+    assert_rejected(&second.reply().await);
 
     world.clock.advance(SECOND);
     let new = world.phone("alice");
     let waiting = new.begin().await;
     world.until_waiting(1).await;
     world.settle().await;
-    assert_eq!(world.simulator().calls("alice"), 1, "one call at a time, still");
+    assert_eq!(world.simulator().calls("alice"), 1, "still one call at a time");
     gate.release();
     let reply = waiting.reply().await;
     assert_eq!(reply.cache_status(), "juspay-bff; fwd=uri-miss; stored; ttl=779");
-    assert_eq!(world.simulator().calls("alice"), 2, "not what was fetched for the old session");
+    assert_eq!(world.simulator().calls("alice"), 2, "not the result for the old session");
     assert_eq!(new.me().await.token(), reply.token());
-    assert_eq!(world.count(REFUSED).await, 2);
+    assert_eq!(world.count(REJECTED).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_those_who_wait_for_one_call_only_the_revoked_one_is_refused() {
+async fn only_the_revoked_one_of_several_waiting_requests_is_rejected() {
     let world = World::new().await;
     let gate = world.simulator().hold("alice");
     let lost = with_jti(&world, "lost").begin().await;
@@ -41,7 +41,7 @@ async fn of_those_who_wait_for_one_call_only_the_revoked_one_is_refused() {
     let kept = with_jti(&world, "kept").begin().await;
     world.until_waiting(2).await;
     revoke(&world, &one(&world, "lost")).await;
-    is_refused(&lost.reply().await);
+    assert_rejected(&lost.reply().await);
     world.until_waiting(1).await;
     gate.release();
     let reply = kept.reply().await;
@@ -50,11 +50,11 @@ async fn of_those_who_wait_for_one_call_only_the_revoked_one_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refresh_behind_an_answer_is_kept_for_nobody() {
+async fn result_of_a_background_refresh_is_not_stored() {
     let world = World::new().await;
     let old = world.phone("alice");
     let first = old.me().await.token();
-    // Past every jittered begin of the refresh.
+    // After every jittered start of the refresh.
     world.clock.advance(SECOND * 700);
     let gate = world.simulator().hold("alice");
     assert_eq!(old.me().await.token(), first);
@@ -70,7 +70,7 @@ async fn a_refresh_behind_an_answer_is_kept_for_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_is_revoked_while_its_key_is_fetched_lets_nobody_in() {
+async fn token_revoked_during_a_key_fetch_is_rejected() {
     let world = World::new().await;
     world.issuer().rotate(true).unwrap();
     let gate = world.issuer().hold(JWKS_PATH);
@@ -80,8 +80,8 @@ async fn a_token_that_is_revoked_while_its_key_is_fetched_lets_nobody_in() {
     world.until_waiting(2).await;
     revoke(&world, &all_of(&world, "alice")).await;
     gate.release();
-    is_refused(&alices.reply().await);
-    is_refused(&alice.me().await);
+    assert_rejected(&alices.reply().await);
+    assert_rejected(&alice.me().await);
     assert_eq!(bobs.reply().await.status, 200);
     assert_eq!(world.simulator().calls("alice"), 0);
 }

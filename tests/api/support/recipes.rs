@@ -1,5 +1,6 @@
-//! Reads the recipes of `docs/identity-providers.md`: each heading with the settings, the sample token and
-//! the customer id below it. It depends on nothing else here, so that other test targets can include it.
+//! Reads the recipes of `docs/identity-providers.md`: each heading with the settings, the sample
+//! token and the customer id below it. It depends on nothing else here, so that other test targets
+//! can include it.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,7 @@ const CUSTOMER_LINE: &str = "Customer id in this payload: `";
 /// The settings and the sample token of one provider.
 #[derive(Debug, Clone)]
 pub struct Recipe {
-    /// The heading; of a variant that of its provider too: `Keycloak: without aud`.
+    /// The heading; for a variant with the provider's name: `Keycloak: without aud`.
     pub heading: String,
     /// TOML: the whole table `[auth.issuers.NAME]`.
     pub settings: String,
@@ -25,7 +26,7 @@ pub struct Recipe {
     pub customer: String,
 }
 
-/// What stands below one heading.
+/// The content below one heading.
 #[derive(Debug, Default)]
 struct Section {
     heading: String,
@@ -45,7 +46,7 @@ impl Recipe {
     }
 }
 
-/// Every recipe of the document, in its order.
+/// Every recipe of the document, in order.
 pub fn recipes() -> Vec<Recipe> {
     parse(DOCUMENT)
 }
@@ -60,7 +61,7 @@ fn parse(document: &str) -> Vec<Recipe> {
     sections(document).into_iter().filter_map(Section::into_recipe).collect()
 }
 
-/// The document cut at its headings of the second and third level.
+/// The document, split at its headings of the second and third level.
 fn sections(document: &str) -> Vec<Section> {
     let mut sections = vec![Section::default()];
     let mut provider = "";
@@ -88,7 +89,7 @@ fn sections(document: &str) -> Vec<Section> {
 }
 
 impl Section {
-    /// The recipe; `None` for a section without any part of one.
+    /// The recipe; `None` for a section that contains no part of one.
     fn into_recipe(mut self) -> Option<Recipe> {
         let heading = self.heading;
         let json = |text: String| {
@@ -126,7 +127,7 @@ mod tests {
     const CUSTOMER: &str = "Customer id in this payload: `a`.\n";
 
     #[test]
-    fn a_heading_with_a_part_of_a_recipe_is_an_error() {
+    fn heading_with_a_part_of_a_recipe_is_an_error() {
         let whole = [SETTINGS, PAYLOAD, CUSTOMER];
         let document = format!("# T\n## A\n{}## Notes\n```sh\nx\n```\n", whole.concat());
         let variants = format!("{document}## B\n### c\n{}", whole.concat());

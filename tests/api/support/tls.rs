@@ -38,7 +38,7 @@ struct Seen {
 }
 
 impl TlsTerminator {
-    /// In front of `behind`, with a certificate for `name`.
+    /// Forwards to `behind`, with a certificate for `name`.
     pub async fn new(name: &str, behind: SocketAddr) -> Self {
         Self::valid_until(name, behind, 4096).await
     }

@@ -110,17 +110,17 @@ impl Stage {
 }
 
 impl World {
-    /// With the shipped settings.
+    /// With the default settings.
     pub async fn new() -> Self {
         Self::with("").await
     }
 
-    /// With these settings (TOML) over the shipped ones.
+    /// With these settings (TOML) over the default ones.
     pub async fn with(settings: &str) -> Self {
         Self::with_config(settings, |_| {}).await
     }
 
-    /// With another simulator, too.
+    /// The same with another simulator.
     pub async fn with_config(settings: &str, alter: impl FnOnce(&mut simulator::Config)) -> Self {
         Stage::set_with(alter).await.open_ready(settings).await
     }
@@ -176,7 +176,7 @@ impl World {
     }
 }
 
-/// The shipped values of the settings that a world changes: retries, attempt timeout, breaker.
+/// The default values of the settings that a world changes: retries, attempt timeout, breaker.
 pub fn shipped() -> String {
     let shipped: toml::Table = include_str!("../../../config/default.toml").parse().unwrap();
     let juspay = &shipped["juspay"];

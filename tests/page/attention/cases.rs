@@ -1,11 +1,11 @@
-//! The cases of each rule: metrics with which it holds, and metrics with which it doesn't, right at
-//! its bound.
+//! The cases of each rule: metrics with which it applies, and metrics exactly at its limit with
+//! which it doesn't.
 
-/// Alert and severity as in the alert rules (`-` for rules without an alert); the text of the page;
-/// metrics with which the rule makes this text, and metrics with which it doesn't.
+/// The alert and its severity in the alert rules (`-` for rules without an alert); the text of the
+/// page; metrics with which the rule shows this text, and metrics with which it doesn't.
 ///
-/// A metric is a line of `/metrics` without the common prefix, in which `now-900` is a time. What
-/// begins with a status is short for a line of `http_requests_total`.
+/// A metric is a line of `/metrics` without the common prefix, in which `now-900` is a time. A line
+/// that begins with a status is short for a line of `http_requests_total`.
 pub type Case =
     (&'static str, &'static str, &'static str, &'static [&'static str], &'static [&'static str]);
 

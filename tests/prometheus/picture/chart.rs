@@ -1,4 +1,4 @@
-//! One panel as SVG: lines, stacked areas, or one number with its line behind it.
+//! One panel as SVG: lines, stacked areas, or one number with a line in the background.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ const COLUMN: f64 = 64.0;
 const UNIT: f64 = 25.0;
 const GAP: f64 = 4.0;
 
-/// What is as it should be is green.
+/// The expected state is green.
 const GREEN: &str = "#73bf69";
 const GOOD: [&str; 3] = ["ok", "success", "hit"];
 const COLOURS: [&str; 9] = [
@@ -21,14 +21,14 @@ const COLOURS: [&str; 9] = [
 /// A series: its name, and times with values.
 pub type Series = (String, Vec<(f64, f64)>);
 
-/// Where a panel is, and how its values are told.
+/// The position of a panel, and the format of its values.
 pub struct Chart<'p> {
     panel: &'p Value,
     time: (f64, f64),
     place: [f64; 4],
 }
 
-/// Where the lines are: pixels, and the value at the top.
+/// The area of the lines: pixels, and the value at the top.
 struct Plot {
     left: f64,
     top: f64,
@@ -38,7 +38,7 @@ struct Plot {
     time: (f64, f64),
 }
 
-/// Pixels of a picture of so many units of height.
+/// The size in pixels of a picture with this height in units.
 pub fn size(height: u64) -> (u32, u32) {
     let height = f64::from(u32::try_from(height).unwrap()) * UNIT + GAP;
     let whole = |pixels: f64| format!("{pixels:.0}").parse().unwrap();
@@ -101,7 +101,7 @@ impl<'p> Chart<'p> {
         svg
     }
 
-    /// The last value, large, before its past.
+    /// The last value, large, over the line of its history.
     fn number(&self, svg: &mut String, series: &[Series]) {
         let [x, y, width, height] = self.place;
         let values = series.first().map(|(_, values)| finite(values)).unwrap_or_default();
@@ -114,7 +114,7 @@ impl<'p> Chart<'p> {
             most: most * 1.2,
             time: self.time,
         };
-        let last = values.last().map_or("–".to_owned(), |(_, value)| self.told(*value));
+        let last = values.last().map_or("–".to_owned(), |(_, value)| self.formatted(*value));
         plot.area(svg, &values, &[], COLOURS[1]);
         writeln!(
             svg,
@@ -132,7 +132,7 @@ impl<'p> Chart<'p> {
         let tops =
             if stacked { stack(series) } else { series.iter().map(|(_, it)| finite(it)).collect() };
         let most = tops.iter().flatten().map(|(_, value)| *value).fold(0.0, f64::max);
-        let step = nice(most);
+        let step = grid_step(most);
         let plot = Plot {
             left: x + 52.0,
             top: y + 28.0,
@@ -165,7 +165,7 @@ impl<'p> Chart<'p> {
                 plot.left + plot.width,
                 plot.left - 6.0,
                 y + 4.0,
-                self.told(value),
+                self.formatted(value),
             )
             .unwrap();
             value += step;
@@ -183,7 +183,7 @@ impl<'p> Chart<'p> {
         }
     }
 
-    /// Two lines of names, as far as there is room.
+    /// At most two lines of names, as far as they fit.
     fn legend(&self, svg: &mut String, series: &[Series]) {
         let [left, top, width, height] = self.place;
         let (mut x, mut y) = (left + 10.0, top + height - 23.0);
@@ -207,7 +207,7 @@ impl<'p> Chart<'p> {
     }
 
     /// A value in the panel's unit.
-    fn told(&self, value: f64) -> String {
+    fn formatted(&self, value: f64) -> String {
         let unit = self.panel["fieldConfig"]["defaults"]["unit"].as_str().unwrap();
         match unit {
             "s" if value == 0.0 => "0 s".to_owned(),
@@ -246,13 +246,13 @@ impl Plot {
         .unwrap();
     }
 
-    /// From `below`, or the ground, up to the values.
+    /// The area between `below`, or zero, and the values.
     fn area(&self, svg: &mut String, values: &[(f64, f64)], below: &[(f64, f64)], colour: &str) {
-        let ground: Vec<_> = match below {
+        let base: Vec<_> = match below {
             [] => values.iter().map(|(time, _)| (*time, 0.0)).collect(),
             below => below.to_vec(),
         };
-        let points = self.points(values.iter().chain(ground.iter().rev()));
+        let points = self.points(values.iter().chain(base.iter().rev()));
         writeln!(svg, "<polygon points=\"{points}\" fill=\"{colour}\" fill-opacity=\"0.35\"/>")
             .unwrap();
     }
@@ -262,7 +262,7 @@ fn finite(values: &[(f64, f64)]) -> Vec<(f64, f64)> {
     values.iter().filter(|(_, value)| value.is_finite()).copied().collect()
 }
 
-/// Each series on top of those before it, at all times that any has.
+/// Stacks each series on the previous ones, at all times of any series.
 fn stack(series: &[Series]) -> Vec<Vec<(f64, f64)>> {
     let mut times: Vec<f64> =
         series.iter().flat_map(|(_, it)| it.iter().map(|(t, _)| *t)).collect();
@@ -281,15 +281,15 @@ fn stack(series: &[Series]) -> Vec<Vec<(f64, f64)>> {
     tops
 }
 
-/// One, two or five times a power of ten, so that it takes at most five to get there.
-fn nice(most: f64) -> f64 {
+/// The distance of grid lines: one, two or five times a power of ten, with at most five lines.
+fn grid_step(most: f64) -> f64 {
     let rough = (most / 4.0).max(1e-9);
     let power = 10_f64.powf(rough.log10().floor());
     let steps = [1.0, 2.0, 5.0, 10.0].map(|step| step * power);
     steps.into_iter().find(|step| *step >= rough).unwrap_or(power)
 }
 
-/// Three digits.
+/// With three digits.
 fn short(value: f64) -> String {
     let digits = if value >= 100.0 {
         0

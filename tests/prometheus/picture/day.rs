@@ -1,5 +1,6 @@
-//! A day in seven minutes: customers come, Juspay gets slow, is gone for two minutes, comes back, and at
-//! the end there is a rush. The service is the real program; client auth tokens live four minutes.
+//! A day in seven minutes: the number of customers grows, Juspay is slow for a while, fails for two
+//! minutes and recovers, and the day ends with a rush. The service is the real program; client auth
+//! tokens have a life of four minutes.
 
 use std::{net::SocketAddr, process::Stdio, time::Duration};
 
@@ -19,10 +20,10 @@ const LENGTH: u32 = 420;
 const SLOW: std::ops::Range<u32> = 150..180;
 const DOWN: std::ops::Range<u32> = 180..300;
 const RUSH: u32 = 370;
-/// Who comes at once in the rush, besides the others.
+/// Number of additional customers at the start of the rush.
 const CROWD: usize = 250;
 
-/// What the service runs with, and against.
+/// The environment of the service.
 pub struct Day {
     pub admin: SocketAddr,
     public: SocketAddr,
@@ -59,7 +60,7 @@ impl Day {
             }
         };
         let [public, admin] = with_timeout("the service", serving).await;
-        // It would stop at a full pipe.
+        // The process would block on a full pipe.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let mint = |n| simulator.issuer().mint(&MintRequest::of(&format!("customer{n}"))).unwrap();
         let tokens = (0..600).map(mint).collect();
@@ -83,7 +84,7 @@ impl Day {
         }
     }
 
-    /// Juspay's mood in that second.
+    /// Juspay's faults in this second.
     fn juspay(&self, second: u32) {
         let juspay = self.simulator.simulator();
         juspay.clear_faults();
@@ -102,7 +103,7 @@ impl Day {
         }
     }
 
-    /// One of so many in that second.
+    /// The request of visitor `n` in this second.
     fn visit(&self, second: u32, n: u32) {
         let token = match (second * 7 + n * 13) % 100 {
             0 => Some("garbage".into()),
@@ -121,14 +122,14 @@ impl Day {
         self.simulator.issuer().mint(&MintRequest::of(customer)).unwrap()
     }
 
-    /// A phone with this bearer token, whose answer is nobody's business here.
+    /// Sends a request with this access token, and ignores the response.
     fn send(&self, token: Option<String>) {
         let phone = Phone::new(self.public, token);
         tokio::spawn(async move { phone.me().await });
     }
 }
 
-/// How many come in that second: more and more, by waves.
+/// Number of visitors in this second, which grows in waves.
 fn visits(second: u32) -> u32 {
     const WAVE: [u32; 8] = [0, 4, 10, 14, 14, 10, 4, 0];
     let wave = WAVE[usize::try_from(second / 15).unwrap() % WAVE.len()];

@@ -1,4 +1,5 @@
-//! A collector that is away, slow or of another opinion: never an answer less, and the loss is told.
+//! A collector that is unreachable, slow or rejects spans: responses are not affected, and lost
+//! spans are counted and logged.
 
 use std::time::Duration;
 
@@ -9,36 +10,36 @@ use crate::{
     support::{World, guard, until},
 };
 
-/// Between two looks for spans.
-const EVERY: Duration = Duration::from_secs(2);
+/// Interval of checks for new spans.
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// So small that the time for a try isn't over before a busy machine has made it.
+/// Small, so that a try does not time out before a busy machine has made it.
 const STEP: Duration = Duration::from_millis(20);
 
 fn lost(cause: &str) -> String {
     format!("juspay_bff_trace_spans_lost_total{{cause=\"{cause}\"}}")
 }
 
-async fn served(world: &World) {
+async fn send_three_requests(world: &World) {
     for _ in 0..3 {
         assert_eq!(world.phone("alice").me().await.status, 200);
     }
 }
 
-/// Turns the clock until one series counts so far.
-async fn turn_until_count(world: &World, series: &str, value: u64) {
-    let has_come = async || world.count(series).await >= value;
-    world.turn_until(series, STEP, has_come).await;
+/// Advances the clock until this series has this value.
+async fn advance_until_count(world: &World, series: &str, value: u64) {
+    let is_received = async || world.count(series).await >= value;
+    world.turn_until(series, STEP, is_received).await;
     assert_eq!(world.count(series).await, value);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn spans_leave_while_the_service_runs() {
+async fn spans_are_exported_while_the_service_runs() {
     let collector = Collector::new(Plan::Take).await;
     let world = collector.world("").await;
-    served(&world).await;
-    turn_until_count(&world, "juspay_bff_trace_spans_exported_total", 11).await;
-    assert_eq!(collector.told().spans.len(), 11);
+    send_three_requests(&world).await;
+    advance_until_count(&world, "juspay_bff_trace_spans_exported_total", 11).await;
+    assert_eq!(collector.exported().spans.len(), 11);
     for cause in ["queue_full", "refused", "unreachable"] {
         assert_eq!(world.count(&lost(cause)).await, 0);
         let document = include_str!("../../docs/metrics.md");
@@ -52,15 +53,15 @@ async fn spans_leave_while_the_service_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_collector_that_is_away_costs_spans_and_nothing_else() {
-    // Nobody listens there, and nobody else can.
+async fn unreachable_collector_loses_only_spans() {
+    // This port has no listener, and no other process can bind it.
     let taken = TcpSocket::new_v4().unwrap();
     taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = taken.local_addr().unwrap();
     let world = World::with(&format!("traces.endpoint = \"http://{address}\"")).await;
-    served(&world).await;
-    turn_until_count(&world, &lost("unreachable"), 11).await;
-    served(&world).await;
+    send_three_requests(&world).await;
+    advance_until_count(&world, &lost("unreachable"), 11).await;
+    send_three_requests(&world).await;
     let why = "failed to connect to the collector";
     until("the log line", async || !guard::log_lines(why).is_empty()).await;
     let line = guard::log_lines(why).remove(0);
@@ -68,40 +69,40 @@ async fn a_collector_that_is_away_costs_spans_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_cannot_be_taken_now_is_sent_again() {
+async fn message_with_a_temporary_error_is_sent_again() {
     let collector = Collector::new(Plan::Status(503)).await;
     let world = collector.world("").await;
-    served(&world).await;
-    let has_come = async || !collector.received().is_empty();
-    world.turn_until("a try", STEP, has_come).await;
+    send_three_requests(&world).await;
+    let is_received = async || !collector.received().is_empty();
+    world.turn_until("a try", STEP, is_received).await;
     collector.plan(Plan::Take);
-    turn_until_count(&world, "juspay_bff_trace_spans_exported_total", 11).await;
+    advance_until_count(&world, "juspay_bff_trace_spans_exported_total", 11).await;
     let received = collector.received();
     assert_eq!((received.len(), &received[0].body), (2, &received[1].body));
     assert_eq!(world.count(&lost("unreachable")).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_collector_refuses_is_not_sent_again() {
+async fn rejected_message_is_not_sent_again() {
     let collector = Collector::new(Plan::Status(400)).await;
     let world = collector.world("").await;
-    served(&world).await;
-    turn_until_count(&world, &lost("refused"), 11).await;
+    send_three_requests(&world).await;
+    advance_until_count(&world, &lost("refused"), 11).await;
     assert_eq!(collector.received().len(), 1);
     collector.plan(Plan::TakeWithout(2));
-    served(&world).await;
-    turn_until_count(&world, &lost("refused"), 13).await;
+    send_three_requests(&world).await;
+    advance_until_count(&world, &lost("refused"), 13).await;
     assert_eq!(world.count("juspay_bff_trace_spans_exported_total").await, 7);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_collector_that_says_nothing_holds_up_neither_answers_nor_the_end() {
+async fn unresponsive_collector_delays_neither_responses_nor_shutdown() {
     let collector = Collector::new(Plan::Hang).await;
     let mut world = collector.world("").await;
-    served(&world).await;
-    let has_come = async || !collector.received().is_empty();
-    world.turn_until("a try", STEP, has_come).await;
-    served(&world).await;
+    send_three_requests(&world).await;
+    let is_received = async || !collector.received().is_empty();
+    world.turn_until("a try", STEP, is_received).await;
+    send_three_requests(&world).await;
     world.service.signal();
     let mut turned = Duration::ZERO;
     until("the end of the service", async || {
@@ -110,9 +111,9 @@ async fn a_collector_that_says_nothing_holds_up_neither_answers_nor_the_end() {
         world.service.has_ended()
     })
     .await;
-    assert!(turned >= EVERY, "the last spans had {turned:?}");
-    // The time for three tries may have passed before the end was noticed.
-    let told = ["last spans lost", "the collector did not respond in time"];
-    let is_told = || told.iter().any(|told| !guard::log_lines(told).is_empty());
+    assert!(turned >= CHECK_INTERVAL, "the last spans had {turned:?}");
+    // The time for three tries may pass before the end is noticed.
+    let exported = ["last spans lost", "the collector did not respond in time"];
+    let is_told = || exported.iter().any(|exported| !guard::log_lines(exported).is_empty());
     until("the log line", async || is_told()).await;
 }

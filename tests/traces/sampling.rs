@@ -1,4 +1,4 @@
-//! Which requests are traced, and what becomes of a caller's own trace.
+//! Which requests are traced, and how a caller's own trace is continued.
 
 use juspay_bff::settings::Sources;
 
@@ -17,7 +17,7 @@ async fn me(world: &World, flags: &str) -> Reply {
     reply
 }
 
-/// What `log_lines` has of that request.
+/// The log line of this request.
 async fn line(reply: &Reply) -> serde_json::Value {
     let id = reply.header("x-request-id").unwrap();
     until("its line", async || !guard::log_lines(id).is_empty()).await;
@@ -25,7 +25,7 @@ async fn line(reply: &Reply) -> serde_json::Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_callers_trace_is_gone_on_with_whether_it_is_recorded_there_or_not() {
+async fn callers_trace_is_continued_whether_it_is_sampled_or_not() {
     for flags in ["00", "01"] {
         let collector = Collector::new(Plan::Take).await;
         let world = collector.world("").await;
@@ -33,51 +33,51 @@ async fn a_callers_trace_is_gone_on_with_whether_it_is_recorded_there_or_not() {
         let passed_on =
             world.simulator().requests().last().unwrap().header("traceparent").unwrap().to_owned();
         assert!(passed_on.starts_with(&format!("00-{TRACE_ID}-")) && passed_on.ends_with(flags));
-        let told = collector.told_in_the_end(world).await;
-        assert_eq!(told.spans.len(), 5);
-        assert!(told.spans.iter().all(|span| span.trace_id == TRACE_ID));
-        let request = told.one("GET /me/customer");
+        let exported = collector.exported_at_stop(world).await;
+        assert_eq!(exported.spans.len(), 5);
+        assert!(exported.spans.iter().all(|span| span.trace_id == TRACE_ID));
+        let request = exported.one("GET /me/customer");
         assert_eq!((&*request.parent, request.flags), (SPAN_ID, 0x301));
-        assert_eq!(told.one("verify token").flags, 0x101);
+        assert_eq!(exported.one("verify token").flags, 0x101);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_a_share_of_zero_there_is_nothing_whatever_a_phone_says() {
+async fn sample_ratio_zero_traces_nothing() {
     let collector = Collector::new(Plan::Take).await;
     let world = collector.world("traces.sample = 0").await;
     me(&world, "01").await;
     assert_eq!(me(&world, "01").await.cache_status(), "juspay-bff; hit; ttl=779");
-    let told = collector.told_in_the_end(world).await;
-    assert!(told.spans.is_empty() && collector.received().is_empty());
+    let exported = collector.exported_at_stop(world).await;
+    assert!(exported.spans.is_empty() && collector.received().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_that_is_trusted_says_whether_it_is_recorded() {
+async fn trusted_caller_decides_about_sampling() {
     let collector = Collector::new(Plan::Take).await;
     let world = collector.world("traces.sample = 0\ntraces.trust_traceparent = true").await;
     me(&world, "00").await;
     me(&world, "01").await;
     world.phone("alice").me().await;
-    let told = collector.told_in_the_end(world).await;
-    assert_eq!(told.trees(), "GET /me/customer\n  verify token\n  look up customer\n");
-    assert_eq!(told.one("GET /me/customer").parent, SPAN_ID);
+    let exported = collector.exported_at_stop(world).await;
+    assert_eq!(exported.trees(), "GET /me/customer\n  verify token\n  look up customer\n");
+    assert_eq!(exported.one("GET /me/customer").parent, SPAN_ID);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn log_lines_name_the_trace_and_juspay_is_told_of_none_that_begins_here() {
+async fn log_lines_contain_the_trace_id_and_juspay_gets_no_trace_that_starts_here() {
     let collector = Collector::new(Plan::Take).await;
     let world = collector.world("").await;
     let reply = world.phone("alice").me().await;
     let trace_id = line(&reply).await["trace_id"].as_str().unwrap().to_owned();
     assert_eq!(line(&me(&world, "01").await).await["trace_id"], TRACE_ID);
     assert_eq!(world.simulator().requests().last().unwrap().header("traceparent"), None);
-    let told = collector.told_in_the_end(world).await;
-    assert_eq!(told.one("fetch customer").trace_id, trace_id);
+    let exported = collector.exported_at_stop(world).await;
+    assert_eq!(exported.one("fetch customer").trace_id, trace_id);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_collector_nobody_is_traced() {
+async fn without_a_collector_nothing_is_traced() {
     let world = World::with("").await;
     let reply = world.phone("alice").me().await;
     assert!(line(&reply).await.get("trace_id").is_none());
@@ -85,7 +85,7 @@ async fn without_a_collector_nobody_is_traced() {
 }
 
 #[test]
-fn plain_http_is_taken_but_not_with_what_the_collector_alone_may_see() {
+fn plain_http_is_accepted_but_not_with_secret_headers() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, "Authorization: hush").unwrap();
     let file = format!("traces.headers_file = \"{}\"", file.path().display());

@@ -1,5 +1,5 @@
-//! A phone: a customer with a bearer token, or somebody who forges one each time, and what it makes of
-//! an answer.
+//! A client: a customer with a valid access token, or an attacker with a forged one for each
+//! request. It validates the responses.
 
 use std::sync::{
     Arc, RwLock,
@@ -16,48 +16,48 @@ use super::{
     tally::Outcome,
 };
 
-/// A customer's phone.
+/// A customer's client.
 #[derive(Debug)]
-pub struct Phone {
+pub struct Client {
     pub id: String,
     juspay_id: String,
     credentials: Credentials,
-    /// It has had a token once.
+    /// Whether it has received a token before.
     served: AtomicBool,
 }
 
-/// What a phone's requests are made with.
+/// The source of a client's requests.
 #[derive(Debug)]
 enum Credentials {
-    /// The whole request, with the bearer token that the customer has now.
+    /// The whole request, with the customer's current access token.
     Own(RwLock<Arc<[u8]>>),
     Forged(Forger),
 }
 
-/// What a phone makes of an answer.
+/// A validated response.
 #[derive(Debug)]
-pub struct Judged {
+pub struct CheckedResponse {
     pub outcome: Outcome,
-    /// Where a 200 came from.
+    /// The source of a 200.
     pub source: Option<&'static str>,
-    /// A client auth token and the seconds that it is said to live.
+    /// A client auth token and its reported life in seconds.
     pub token: Option<(String, u64)>,
-    /// What is wrong with it.
-    pub breach: Option<String>,
+    /// A fault of the response.
+    pub violation: Option<String>,
 }
 
-/// Seconds that forged tokens say to live: longer than a run.
+/// The life in forged tokens, in seconds: longer than a run.
 const FORGED_LIFE: u64 = 24 * 3600;
 
-/// The least life, in seconds, that a token may be handed out with.
+/// The minimum remaining life of returned tokens, in seconds.
 #[derive(Debug, Clone, Copy)]
 pub struct Floors {
     pub normal: u64,
-    /// With a remark in `Cache-Status`.
+    /// If `Cache-Status` contains `detail=outage`.
     pub outage: u64,
 }
 
-/// Of a 200.
+/// Members of a 200.
 #[derive(Deserialize)]
 struct Customer<'j> {
     id: &'j str,
@@ -71,20 +71,20 @@ struct ClientAuth<'j> {
     client_auth_token: &'j str,
 }
 
-/// Of an error.
+/// Members of an error.
 #[derive(Deserialize)]
 struct Problem<'j> {
     code: &'j str,
 }
 
-impl Phone {
-    /// A phone with a bearer token that lives for so many seconds.
+impl Client {
+    /// A client with an access token of this life in seconds.
     pub async fn new(id: String, control: &Control, life: u64) -> Self {
         let request = request(&control.mint(&id, life).await);
         Self::with(id, Credentials::Own(RwLock::new(request)))
     }
 
-    /// Somebody who says to be the customer `id`, with another forged token each time.
+    /// A client that claims to be the customer `id`, with another forged token in each request.
     pub async fn forging(id: String, control: &Control, forgery: Forgery) -> Self {
         let forger = Forger::new(forgery, &control.mint(&id, FORGED_LIFE).await);
         Self::with(id, Credentials::Forged(forger))
@@ -95,7 +95,7 @@ impl Phone {
         Self { id, juspay_id, credentials, served: false.into() }
     }
 
-    /// Gets a new bearer token; who forges them has no use for one.
+    /// Gets a new access token, unless the tokens are forged.
     pub async fn log_in(&self, control: &Control, life: u64) {
         if let Credentials::Own(own) = &self.credentials {
             let request = request(&control.mint(&self.id, life).await);
@@ -103,7 +103,7 @@ impl Phone {
         }
     }
 
-    /// The bytes of its next request.
+    /// The bytes of the next request.
     pub fn request(&self) -> Arc<[u8]> {
         match &self.credentials {
             Credentials::Own(request) => Arc::clone(&request.read().unwrap()),
@@ -111,28 +111,29 @@ impl Phone {
         }
     }
 
-    pub fn has_been_served(&self) -> bool {
+    pub fn was_served(&self) -> bool {
         self.served.load(Ordering::Relaxed)
     }
 
-    /// Looks an answer through: whose object is it, and does its token live long enough?
-    pub fn judge(&self, reply: &Reply<'_>, floors: Floors) -> Judged {
+    /// Validates a response: it must contain the customer's own object, and a token with enough
+    /// life.
+    pub fn check(&self, reply: &Reply<'_>, floors: Floors) -> CheckedResponse {
         if reply.status != 200 {
             let code = serde_json::from_slice(reply.body).map(|Problem { code }| code.to_owned());
             let outcome = (reply.status, code.unwrap_or_else(|_| "no code".to_owned()));
-            return Judged { outcome, source: None, token: None, breach: None };
+            return CheckedResponse { outcome, source: None, token: None, violation: None };
         }
         let source = source(reply.cache_status);
-        let judged = self.look_through(reply, source, floors);
-        let (token, breach) = match judged {
+        let checked = self.check_customer(reply, source, floors);
+        let (token, violation) = match checked {
             Ok(token) => (Some(token), None),
             Err(what) => (None, Some(format!("{}: {what}", self.id))),
         };
         self.served.store(true, Ordering::Relaxed);
-        Judged { outcome: (200, "ok".to_owned()), source: Some(source), token, breach }
+        CheckedResponse { outcome: (200, "ok".to_owned()), source: Some(source), token, violation }
     }
 
-    fn look_through(
+    fn check_customer(
         &self,
         reply: &Reply<'_>,
         source: &str,
@@ -159,7 +160,7 @@ fn request(token: &str) -> Arc<[u8]> {
     request.into_bytes().into()
 }
 
-/// `Cache-Status` in a word.
+/// `Cache-Status` as one word.
 fn source(cache_status: &str) -> &'static str {
     let has = |part| cache_status.contains(part);
     if has("; detail=") {

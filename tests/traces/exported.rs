@@ -1,4 +1,4 @@
-//! What spans tell, in a form that is easily asked.
+//! Decoded spans, in a form that is easy to assert on.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -8,11 +8,11 @@ use opentelemetry_proto::tonic::{
     trace::v1,
 };
 
-/// Spans, in the order in which they came.
+/// Spans in the order of their arrival.
 #[derive(Debug, Clone)]
-pub struct Told {
+pub struct Exported {
     pub spans: Vec<Span>,
-    /// Who tells it.
+    /// Attributes of the resource.
     pub resource: BTreeMap<String, String>,
 }
 
@@ -20,12 +20,12 @@ pub struct Told {
 pub struct Span {
     pub trace_id: String,
     pub id: String,
-    /// Empty when there is none.
+    /// Empty for a root span.
     pub parent: String,
     pub name: String,
     pub kind: v1::span::SpanKind,
     pub attributes: BTreeMap<String, String>,
-    /// Ids of the spans that it points to.
+    /// Ids of linked spans.
     pub links: Vec<String>,
     pub has_failed: bool,
     pub flags: u32,
@@ -33,38 +33,37 @@ pub struct Span {
     pub end: u64,
 }
 
-impl Told {
+impl Exported {
     pub fn of(messages: impl Iterator<Item = ExportTraceServiceRequest>) -> Self {
-        let mut told = Self { spans: Vec::new(), resource: BTreeMap::new() };
+        let mut exported = Self { spans: Vec::new(), resource: BTreeMap::new() };
         for resource in messages.flat_map(|message| message.resource_spans) {
-            told.resource = attributes(&resource.resource.expect("a resource").attributes);
+            exported.resource = attributes(&resource.resource.expect("a resource").attributes);
             for scope in resource.scope_spans {
                 assert_eq!(scope.scope.expect("a scope").name, "juspay-bff");
-                told.spans.extend(scope.spans.into_iter().map(Span::of));
+                exported.spans.extend(scope.spans.into_iter().map(Span::of));
             }
         }
-        told
+        exported
     }
 
-    /// The spans of that name.
+    /// The spans with this name.
     pub fn named(&self, name: &str) -> Vec<&Span> {
         self.spans.iter().filter(|span| span.name == name).collect()
     }
 
-    /// The one span of that name.
+    /// The only span with this name.
     #[track_caller]
     pub fn one(&self, name: &str) -> &Span {
         let [span] = self.named(name)[..] else { panic!("{name} in {self:#?}") };
         span
     }
 
-    /// The span with that id.
+    /// The span with this id.
     fn with(&self, id: &str) -> Option<&Span> {
         self.spans.iter().find(|span| span.id == id)
     }
 
-    /// Each trace, in the order of their beginnings, as the names of its spans, each indented below
-    /// its parent.
+    /// Each trace, ordered by start, as the names of its spans, each indented below its parent.
     pub fn trees(&self) -> String {
         let mut tree = String::new();
         for root in self.children(|span| self.with(&span.parent).is_none()) {
@@ -82,7 +81,7 @@ impl Told {
         }
     }
 
-    /// Those that began first come first; where the clock stood still, those that ended first.
+    /// Ordered by start; with a manual clock that has not advanced, by end.
     fn children(&self, is_child: impl Fn(&Span) -> bool) -> Vec<&Span> {
         let mut children: Vec<_> = self.spans.iter().filter(|span| is_child(span)).collect();
         children.sort_by_key(|span| span.start);
@@ -112,8 +111,8 @@ impl Span {
         }
     }
 
-    /// The attribute's value as a text; empty when it isn't there.
-    pub fn says(&self, key: &str) -> &str {
+    /// The attribute's value as text; empty if it is absent.
+    pub fn attribute(&self, key: &str) -> &str {
         self.attributes.get(key).map_or("", String::as_str)
     }
 }

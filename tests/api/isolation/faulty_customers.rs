@@ -1,8 +1,8 @@
-//! One customer is odd in each of these ways and sends as many requests as the rate limit allows.
-//! Every other customer gets its token, and Juspay gets few calls for the odd one.
+//! One customer has faulty data or responses, and sends as many requests as the rate limit allows.
+//! Every other customer gets its token, and Juspay gets few calls for the faulty one.
 
 use super::{
-    STEP, catch_up, first_sight, retry_after, scripted,
+    STEP, catch_up, first_request, retry_after, scripted,
     scripted_juspay::{ACCESS_DENIED, BAD_ORIGIN, answer, named},
 };
 use crate::support::{ManualClock, Pending, World};
@@ -10,8 +10,8 @@ use crate::support::{ManualClock, Pending, World};
 /// Longer than `juspay.breaker.window`.
 const STEPS: usize = 150;
 
-/// What Juspay, or something in front of it, returns for the odd customer.
-type Oddity = (&'static str, fn(&ManualClock) -> Vec<u8>);
+/// The response of Juspay, or of a proxy before it, for the faulty customer.
+type Case = (&'static str, fn(&ManualClock) -> Vec<u8>);
 
 fn html(status: &str) -> Vec<u8> {
     answer(status, "Content-Type: text/html\r\n", b"<html><h1>Request blocked</h1></html>")
@@ -30,7 +30,7 @@ async fn turn_until_answered(world: &World, requests: &[Pending]) {
     world.turn_until("all answers", STEP, are_answered).await;
 }
 
-const ODDITIES: &[Oddity] = &[
+const CASES: &[Case] = &[
     ("403 of a firewall", |_| html("403 Forbidden")),
     ("401 of a firewall", |_| html("401 Unauthorized")),
     ("Juspay's own 403", |_| json("403 Forbidden", BAD_ORIGIN)),
@@ -55,62 +55,62 @@ const ODDITIES: &[Oddity] = &[
     ("429 with Retry-After", |_| answer("429 Too Many Requests", "Retry-After: 7\r\n", b"")),
 ];
 
-async fn no_other_customer_notices((oddity, bytes): &Oddity) {
+async fn assert_others_unaffected((case, bytes): &Case) {
     let (world, juspay) = scripted().await;
     juspay.answer("odd", bytes(&world.clock));
-    let odd = world.phone("odd");
-    let mut asking: Vec<Pending> = Vec::new();
+    let faulty = world.phone("odd");
+    let mut requests: Vec<Pending> = Vec::new();
     for step in 0..STEPS {
-        asking.push(odd.begin().await);
+        requests.push(faulty.begin().await);
         if step % 4 == 0 {
-            first_sight(&world, &format!("c{step}")).await;
+            first_request(&world, &format!("c{step}")).await;
             catch_up(&world).await;
         }
         // A retry waits for the clock, and the service notices the change.
         world.clock.advance(STEP);
         world.service.turn().await;
     }
-    turn_until_answered(&world, &asking).await;
-    first_sight(&world, "last").await;
+    turn_until_answered(&world, &requests).await;
+    first_request(&world, "last").await;
     let mut failed = 0;
-    for pending in asking {
+    for pending in requests {
         let reply = pending.reply().await;
         if reply.status != 200 {
             failed += 1;
-            assert!([502, 503].contains(&reply.status), "{oddity}: {}", reply.text());
-            assert!((1..=45).contains(&retry_after(&reply)), "{oddity}");
+            assert!([502, 503].contains(&reply.status), "{case}: {}", reply.text());
+            assert!((1..=45).contains(&retry_after(&reply)), "{case}");
         }
     }
     // Pauses of 1, 2, 4 and 8 s, or half of them; and two more attempts of a call every 10 s.
     let calls = juspay.calls("odd");
-    assert!((1..=9).contains(&calls), "{oddity}: {calls} calls");
-    assert!(failed == 0 || failed == STEPS, "{oddity}: {failed} failed");
+    assert!((1..=9).contains(&calls), "{case}: {calls} calls");
+    assert!(failed == 0 || failed == STEPS, "{case}: {failed} failed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p4_odd_customer_affects_no_other() {
-    for oddity in ODDITIES {
-        no_other_customer_notices(oddity).await;
+async fn p4_faulty_customer_affects_no_other() {
+    for case in CASES {
+        assert_others_unaffected(case).await;
     }
 }
 
-/// Each is odd in another way, so that no failure belongs to one customer only.
+/// Each has another fault, so every kind of failure belongs to more than one customer.
 #[tokio::test(flavor = "multi_thread")]
-async fn p4_four_odd_customers_affect_no_other() {
+async fn p4_four_faulty_customers_affect_no_other() {
     let (world, juspay) = scripted().await;
     let statuses = ["500 Internal Server Error", "505 HTTP Version Not Supported", "302 Found"];
-    let mut odd = Vec::new();
+    let mut faulty = Vec::new();
     for status in statuses.into_iter().chain(["201 Created"]) {
-        let customer = format!("odd{}", odd.len());
+        let customer = format!("odd{}", faulty.len());
         juspay.answer(&customer, json(status, "{}"));
-        odd.push(world.phone(&customer));
+        faulty.push(world.phone(&customer));
     }
     for step in 0..STEPS {
-        for phone in &odd {
+        for phone in &faulty {
             assert_eq!(phone.me().await.status, 502);
         }
         if step % 8 == 0 {
-            first_sight(&world, &format!("c{step}")).await;
+            first_request(&world, &format!("c{step}")).await;
         }
         world.clock.advance(STEP);
     }
@@ -120,10 +120,10 @@ async fn p4_four_odd_customers_affect_no_other() {
     }
 }
 
-/// Juspay works again, and the odd customer calls first: that costs the others one more pause,
-/// once.
+/// Juspay recovers, and the faulty customer sends the first request: that delays the other
+/// customers by one more pause, once.
 #[tokio::test(flavor = "multi_thread")]
-async fn p4_odd_customer_does_not_keep_the_breaker_open() {
+async fn p4_faulty_customer_does_not_keep_the_breaker_open() {
     let (world, juspay) = scripted().await;
     let fails = || json("500 Internal Server Error", "{}");
     for number in 0..20 {
@@ -133,21 +133,21 @@ async fn p4_odd_customer_does_not_keep_the_breaker_open() {
         juspay.heal(&customer);
     }
     juspay.answer("odd", fails());
-    let odd = world.phone("odd");
-    assert_eq!(odd.me().await.code(), "upstream_unavailable", "open");
+    let faulty = world.phone("odd");
+    assert_eq!(faulty.me().await.code(), "upstream_unavailable", "open");
     for _ in 0..2 {
         for _ in 0..56 {
-            odd.me().await;
+            faulty.me().await;
             world.clock.advance(STEP);
         }
     }
     assert!((1..=2).contains(&juspay.calls("odd")), "{}", juspay.calls("odd"));
     for _ in 0..56 {
-        odd.me().await;
+        faulty.me().await;
         world.clock.advance(STEP);
-        first_sight(&world, "alice").await;
+        first_request(&world, "alice").await;
     }
-    first_sight(&world, "bob").await;
+    first_request(&world, "bob").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -170,16 +170,16 @@ async fn outage_of_all_customers_opens_the_breaker() {
 async fn one_customer_does_not_use_up_the_retry_budget() {
     let (world, juspay) = scripted().await;
     juspay.answer("odd", json("503 Service Unavailable", "{}"));
-    let odd = world.phone("odd");
-    let mut asking = Vec::new();
-    // The odd customer fails as often as it can, well within the budget's window.
+    let faulty = world.phone("odd");
+    let mut requests = Vec::new();
+    // The faulty customer fails as often as it can, well within the budget's window.
     for _ in 0..60 {
-        asking.push(odd.begin().await);
+        requests.push(faulty.begin().await);
         catch_up(&world).await;
         world.clock.advance(STEP);
         world.service.turn().await;
     }
-    turn_until_answered(&world, &asking).await;
+    turn_until_answered(&world, &requests).await;
     let retries = "juspay_bff_upstream_retries_total";
     assert_eq!(world.count(retries).await, 2, "those of one call");
     // One of the three reserved retries is left.
@@ -194,7 +194,7 @@ async fn one_customer_does_not_use_up_the_retry_budget() {
     };
     world.turn_until("the retry", STEP, is_answered).await;
     assert_eq!(alice.reply().await.status, 200);
-    for pending in asking {
+    for pending in requests {
         assert_eq!(pending.reply().await.status, 502);
     }
 }

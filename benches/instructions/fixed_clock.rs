@@ -1,5 +1,5 @@
-//! A clock that stands still: no timer of the service's comes in between, and all is answered as
-//! at the first moment. (The machine's can't be read under valgrind the way the service does it.)
+//! A clock that never advances, so no timer of the service runs between requests, and every
+//! response is the same. Valgrind does not support the system call that reads the machine's clock.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use futures_util::future::{BoxFuture, FutureExt as _, pending};
 use jiff::Timestamp;
 use juspay_bff::clock::{Clock, Monotonic};
 
-/// Shows the same moment for ever.
+/// Always returns the same time.
 #[derive(Debug)]
-pub struct StandingClock;
+pub struct FixedClock;
 
 /// 2026-01-01T00:00:00Z
 const NOW: i64 = 1_767_225_600;
 
-impl Clock for StandingClock {
+impl Clock for FixedClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_second(NOW).unwrap()
     }

@@ -1,4 +1,4 @@
-//! The service, with a real provider as its only issuer.
+//! The service with a real provider as its only issuer.
 
 use std::collections::BTreeMap;
 
@@ -19,36 +19,36 @@ use crate::{
     support::{ManualClock, Phone, Reply, Stage, World, guard},
 };
 
-/// What the provider calls us in its tokens.
+/// The audience of the provider's tokens for this service.
 const AUDIENCE: &str = "https://bff.example";
-/// The client that asks about tokens, by a name that must be encoded (RFC 6749 §2.3.1).
-const ASKING: &str = "the bff: it asks";
+/// The client id for introspection, which must be encoded (RFC 6749 §2.3.1).
+const INTROSPECTION_CLIENT: &str = "the bff: it asks";
 
-/// Both of them.
-pub struct Meeting {
+/// The service and its provider.
+pub struct Fixture {
     pub world: World,
     pub provider: Provider,
-    /// `secret`: what the service asks about tokens with.
+    /// Contains `secret`, the client secret for introspection.
     pub files: TempDir,
 }
 
-/// The resource whose tokens have that format: an algorithm, or `opaque`.
-pub fn ours(format: &str) -> String {
+/// The resource whose tokens have this format: an algorithm, or `opaque`.
+pub fn resource(format: &str) -> String {
     format!("{AUDIENCE}/{format}")
 }
 
-/// Another service's.
-pub fn anothers(format: &str) -> String {
+/// The resource of another service.
+pub fn another_resource(format: &str) -> String {
     format!("https://another.example/{format}")
 }
 
-impl Meeting {
-    /// Where the service finds the provider's keys by discovery.
+impl Fixture {
+    /// The service finds the provider's keys by discovery.
     pub async fn by_keys() -> Self {
         Self::by_keys_and(&[]).await
     }
 
-    /// The same with these settings of the issuer's, TOML.
+    /// The same with further settings of the issuer, TOML.
     pub async fn by_keys_and(settings: &[(&str, &str)]) -> Self {
         let algorithms = Algorithm::ALL.map(|algorithm| format!("{algorithm:?}"));
         let algorithms = format!("{algorithms:?}");
@@ -56,17 +56,17 @@ impl Meeting {
         Self::new(&[&usual, settings].concat()).await
     }
 
-    /// Where the service asks the provider about tokens.
+    /// The service uses the provider's introspection endpoint.
     pub async fn by_introspection() -> Self {
         Self::new(&[
             ("introspection_url", "'ISSUER/token/introspection'"),
-            ("introspection_client_id", &format!("'{ASKING}'")),
+            ("introspection_client_id", &format!("'{INTROSPECTION_CLIENT}'")),
             ("introspection_client_secret_file", "'FILES/secret'"),
         ])
         .await
     }
 
-    /// The last of several settings of one name counts.
+    /// If a setting occurs more than once in `settings`, the last one applies.
     async fn new(settings: &[(&str, &str)]) -> Self {
         let stage = Stage::set().await;
         let provider = Provider::start(stage.clock.clone()).await;
@@ -88,31 +88,32 @@ impl Meeting {
         Self { world, provider, files }
     }
 
-    /// The app in this user's hands.
+    /// The app of this user.
     pub fn app(&self, subject: &str) -> App<'_> {
         App::of(&self.provider, subject)
     }
 
-    /// What this user gets for our resource of that format.
+    /// This user's tokens for our resource with this format.
     pub async fn tokens(&self, subject: &str, format: &str) -> Tokens {
-        self.app(subject).tokens(&ours(format)).await
+        self.app(subject).tokens(&resource(format)).await
     }
 
-    /// A phone with an access token of this user's.
+    /// A client with an access token of this user.
     pub async fn phone(&self, subject: &str, format: &str) -> Phone {
         let tokens = self.tokens(subject, format).await;
         assert_eq!(tokens.kind, "Bearer");
         self.world.phone_holding(&tokens.access)
     }
 
-    /// A token that stands for no user, but for the client itself (RFC 6749 §4.4).
+    /// A token without a user, for the client itself (RFC 6749 §4.4).
     pub async fn token_of_a_client(&self, format: &str) -> String {
         let secret = std::fs::read_to_string(self.files.path().join("secret")).unwrap();
-        let credentials = STANDARD.encode(format!("{}:{}", encoded(ASKING), encoded(&secret)));
+        let credentials =
+            STANDARD.encode(format!("{}:{}", encoded(INTROSPECTION_CLIENT), encoded(&secret)));
         let lines = format!("Authorization: Basic {credentials}\r\n");
         let form = form(&[
             ("grant_type", "client_credentials"),
-            ("resource", &ours(format)),
+            ("resource", &resource(format)),
             ("scope", "pay"),
         ]);
         let reply = exchange(self.provider.address(), "POST", "/token", &lines, &form).await;
@@ -122,23 +123,23 @@ impl Meeting {
             .to_owned()
     }
 
-    /// How many tokens were refused for that reason.
-    pub async fn refusals(&self, reason: &str) -> u64 {
+    /// The number of tokens rejected for this reason.
+    pub async fn rejections(&self, reason: &str) -> u64 {
         self.world.count(&format!("juspay_bff_auth_failures_total{{reason=\"{reason}\"}}")).await
     }
 }
 
-/// One that must be encoded, too.
+/// A client secret that must be encoded, too.
 pub fn a_secret() -> String {
     format!("{}{:032x}%&+: =/", guard::CLIENT_SECRET, rand::random::<u128>())
 }
 
-/// Sets the wall clock to that of the machine, which issuers that are given no other time live by.
+/// Sets the wall clock to the machine's, for issuers that use it.
 pub fn to_real_time(clock: &ManualClock) {
     clock.jump_wall(SystemClock.now().duration_since(clock.now()));
 }
 
-/// The answer to that token at the machine's time.
+/// The response to this token at the machine's time.
 pub async fn me(world: &World, token: &str) -> Reply {
     to_real_time(&world.clock);
     world.phone_holding(token).me().await
@@ -150,21 +151,21 @@ pub fn claims(token: &str) -> Value {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
 }
 
-/// Whose customer was answered.
+/// The customer in the response.
 pub fn owner(reply: &Reply) -> String {
     assert_eq!(reply.status, 200, "{}", reply.text());
     reply.json()["object_reference_id"].as_str().unwrap().to_owned()
 }
 
-/// The user has to log in anew.
-pub fn is_refused(reply: &Reply) {
+/// The response makes the user log in again.
+pub fn assert_rejected(reply: &Reply) {
     assert_eq!((reply.status, &*reply.code()), (401, "invalid_token"), "{}", reply.text());
     let challenge = r#"Bearer realm="juspay-bff", error="invalid_token""#;
     assert_eq!(reply.header("www-authenticate"), Some(challenge));
 }
 
-/// The user may try again.
-pub fn is_unavailable(reply: &Reply) {
+/// The response lets the client retry.
+pub fn assert_unavailable(reply: &Reply) {
     assert_eq!((reply.status, &*reply.code()), (503, "keys_unavailable"), "{}", reply.text());
     assert!(reply.header("retry-after").is_some());
     assert_eq!(reply.header("www-authenticate"), None);

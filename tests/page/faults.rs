@@ -1,4 +1,4 @@
-//! What the page shows when something is wrong: with Juspay, with the issuer, with the service.
+//! What the page reports about faults of Juspay, the issuer and the service.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use juspay_bff::clock::SystemClock;
 use simulator::{Fault, FaultRule, issuer::JWKS_PATH};
 
 use crate::{
+    appearance::assert_accessible,
     browser::Browser,
-    looks::is_accessible,
     opened::{LIVE, Opened, cell_is, open, world},
     support::{
         Stage, World,
@@ -20,13 +20,13 @@ fn warns(text: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_open_breaker_is_told_and_its_end_too() {
+async fn page_shows_when_the_breaker_opens_and_closes() {
     let breaker = "juspay.breaker = { min_calls = 2, failure_rate = 0.5, open_for = \"5s\" }";
-    // The breaker's time is turned by hand.
+    // The breaker's clock is manual.
     let mut opened = Opened::beside(World::with(breaker).await).await;
     let rule = FaultRule::always(Fault::Reset);
     opened.world.simulator().inject(rule);
-    // Five customers open it, and the sixth is told so.
+    // Five customers open the breaker, and the sixth gets its error.
     for customer in ["alice", "bob", "carol", "dave", "erin", "frank"] {
         opened.world.phone(customer).me().await;
     }
@@ -52,7 +52,7 @@ async fn an_open_breaker_is_told_and_its_end_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rejections_and_lost_keys_are_told() {
+async fn page_shows_rejections_and_missing_keys() {
     let mut opened = Opened::with("").await;
     opened.world.phone("sim_bad_key").me().await;
     let rejected = "Juspay rejected the API key in the last minute, and customers got errors.";
@@ -68,7 +68,7 @@ async fn rejections_and_lost_keys_are_told() {
     opened.browser.close().await;
 }
 
-/// Makes the page believe that so much more time has passed.
+/// Makes the page's clock advance by this time.
 async fn time_passes(browser: &mut Browser, ms: u32) {
     let jump = format!(
         "(() => {{
@@ -88,7 +88,7 @@ async fn failures_before_the_page_was_opened_are_reported_until_the_last_minute_
     }
     let mut opened = Opened::beside(world).await;
     let failed = warns("Customers got errors since start: upstream_timeout. JuspayBffUnserved");
-    assert_eq!(opened.browser.evaluate(&failed).await, true, "with the first look");
+    assert_eq!(opened.browser.evaluate(&failed).await, true, "with the first update");
     let timed_out = warns("Calls to Juspay timed out since start.");
     assert_eq!(opened.browser.evaluate(&timed_out).await, true);
     let severity = "document.querySelector('#attention').dataset.severity";
@@ -96,7 +96,7 @@ async fn failures_before_the_page_was_opened_are_reported_until_the_last_minute_
     for scheme in ["light", "dark"] {
         opened.browser.prefer(scheme).await;
         opened.browser.picture(&format!("{scheme}-failing")).await;
-        is_accessible(&mut opened.browser, &format!("failures, {scheme}")).await;
+        assert_accessible(&mut opened.browser, &format!("failures, {scheme}")).await;
     }
 
     time_passes(&mut opened.browser, 55_000).await;
@@ -109,7 +109,7 @@ async fn failures_before_the_page_was_opened_are_reported_until_the_last_minute_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_that_were_never_fetched_have_no_age_and_the_service_is_not_ready() {
+async fn never_fetched_keys_have_no_age_and_make_the_service_not_ready() {
     let stage = Stage::set_with(|simulator| simulator.clock = SystemClock::shared()).await;
     stage.issuer().inject(JWKS_PATH, None, Fault::Html);
     let world = stage.open("auth.jwks_cooldown = \"1s\"");
@@ -133,15 +133,15 @@ async fn keys_that_were_never_fetched_have_no_age_and_the_service_is_not_ready()
         "[...document.querySelectorAll('#keysets td')].some((it) => it.textContent.endsWith(' s'))";
     opened.browser.until(age).await;
     opened.browser.until(&format!("!{}", warns("never been fetched"))).await;
-    // Readiness comes as a 503, which the console notes.
-    complains_about_the_network_only(&opened.browser);
+    // Readiness fails with a 503, which the console reports.
+    assert_only_network_errors(&opened.browser);
     opened.browser.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_draining_service_is_not_reported_as_a_fault() {
+async fn draining_service_is_not_reported_as_a_fault() {
     let delay = "server.shutdown_delay = \"5s\"";
-    // The drain's time is turned by hand.
+    // The drain's clock is manual.
     let mut opened = Opened::beside(World::with(delay).await).await;
     assert_eq!(opened.browser.text("#word").await, "Ready");
     opened.world.service.signal();
@@ -149,20 +149,20 @@ async fn a_draining_service_is_not_reported_as_a_fault() {
     assert_eq!(opened.browser.text("#sign").await, "▼");
     assert_eq!(opened.browser.evaluate(&warns("Not ready")).await, false);
     opened.browser.picture("draining").await;
-    complains_about_the_network_only(&opened.browser);
+    assert_only_network_errors(&opened.browser);
     opened.browser.end().await;
     opened.world.clock.advance(Duration::from_secs(5));
 }
 
-/// Only what a browser says of a server that isn't there.
-fn complains_about_the_network_only(browser: &Browser) {
-    for complaint in browser.complaints() {
-        assert!(complaint.contains("\"source\":\"network\""), "{complaint}");
+/// The only errors are those of an unreachable server.
+fn assert_only_network_errors(browser: &Browser) {
+    for error in browser.errors() {
+        assert!(error.contains("\"source\":\"network\""), "{error}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_that_is_gone_is_told_and_another_one_is_shown_from_its_start() {
+async fn page_shows_an_unreachable_service_and_restarts_with_a_new_one() {
     let world = world("").await;
     let (juspay, issuer) = (world.simulator().base_url(), world.issuer().issuer_url());
     let directory = tempfile::tempdir().unwrap();
@@ -201,7 +201,7 @@ async fn a_service_that_is_gone_is_told_and_another_one_is_shown_from_its_start(
     let (mut process, _) = start().await;
     browser.until(LIVE).await;
     browser.until("document.querySelector('#entries').textContent.includes('of 2,000')").await;
-    complains_about_the_network_only(&browser);
+    assert_only_network_errors(&browser);
     process.terminate().await;
     browser.end().await;
 }

@@ -1,4 +1,4 @@
-//! What goes wrong during a soak, on schedule: Juspay fails, pooled connections to it turn stale, its
+//! Disturbances of a soak, on schedule: Juspay fails, pooled connections to it become stale, its
 //! API keys are rotated, and the issuer's signing keys.
 
 use std::{
@@ -16,76 +16,83 @@ use tokio::{
 };
 
 use super::{
-    phone::Phone,
+    client::Client,
     world::{FIRST_KEY, World},
 };
 
-/// In each period Juspay fails for a while, at its end.
-const OUTAGE_EACH: Duration = Duration::from_secs(30);
+/// Each period ends with an outage of Juspay.
+const OUTAGE_PERIOD: Duration = Duration::from_secs(30);
 const OUTAGE_BEGINS: Duration = Duration::from_secs(20);
 const OUTAGE_LASTS: Duration = Duration::from_secs(5);
 
-/// In each period of outages, connections to Juspay turn stale at these times, each time in another
-/// way: before the outage, so that its failures aren't taken for theirs.
+/// Times in each period at which connections to Juspay become stale, each time in another way.
+/// Before the outage, so that its failures are not counted for them.
 const STALE_AT: [Duration; 3] =
     [Duration::from_secs(5), Duration::from_secs(10), Duration::from_secs(15)];
 
-/// From the first of them until then, nothing else fails: new customers must be served, too.
+/// From the first of these times until this one, nothing else fails, so new customers must be
+/// served as well.
 const STALE_UNTIL: Duration = Duration::from_millis(17_500);
 
-/// Between two rotations of the API key, and how long both are good: several times `secrets.poll`.
-const KEY_EACH: Duration = Duration::from_secs(45);
+/// Interval of rotations of the API key, and how long both keys are valid: several times
+/// `secrets.poll`.
+const KEY_PERIOD: Duration = Duration::from_secs(45);
 const KEY_OVERLAP: Duration = Duration::from_secs(5);
 
-/// No key is switched off later than this before the end: the service notices by its next call, and
+/// In this time before the end no key is revoked: the service notices it by its next call, and
 /// Juspay may be failing then.
 const KEY_BEFORE_END: Duration = Duration::from_secs(25);
 
-/// Between two rotations of signing keys; those of before stay published up to the next one.
-const ISSUER_EACH: Duration = Duration::from_secs(60);
+/// Interval of rotations of signing keys. The previous keys stay published until the next rotation.
+const ISSUER_PERIOD: Duration = Duration::from_secs(60);
 
-/// Between two phones that get a new bearer token after that.
+/// Interval of clients that get a new access token after a rotation.
 const LOG_IN_GAP: Duration = Duration::from_millis(10);
 
-/// Seconds that bearer tokens live: two rotations and the time that logging in takes.
+/// Life of access tokens, in seconds: two rotations and the time that the logins take.
 pub const BEARER_LIFE: u64 = 150;
 
-/// How often each has happened.
+/// Number of disturbances.
 #[derive(Debug, Default)]
-pub struct Counted {
+pub struct DisturbanceCounts {
     pub outages: AtomicU64,
-    /// How often connections to Juspay turned stale.
+    /// How often connections to Juspay became stale.
     pub stale_pools: AtomicU64,
-    /// Nothing but connections to Juspay fails now.
+    /// Whether connections to Juspay are all that fails now.
     pub only_pools_fail: AtomicBool,
     pub key_rotations: AtomicU64,
     pub issuer_rotations: AtomicU64,
-    /// Juspay is failing now.
+    /// Whether Juspay is failing now.
     pub failing: AtomicU64,
 }
 
-/// Begins; ends when the set is dropped, after `time`.
+/// Starts the disturbances. They end after `time`, or when the set is dropped.
 pub fn begin(
     world: &Arc<World>,
     time: Duration,
-    phones: &Arc<[Arc<Phone>]>,
-    counted: &Arc<Counted>,
+    clients: &Arc<[Arc<Client>]>,
+    counted: &Arc<DisturbanceCounts>,
 ) -> JoinSet<()> {
-    let mut upsets = JoinSet::new();
+    let mut disturbances = JoinSet::new();
     let start = Instant::now();
-    upsets.spawn(outages(Arc::clone(world), Arc::clone(counted), start));
-    upsets.spawn(stale_pools(Arc::clone(world), Arc::clone(counted), start));
-    upsets.spawn(api_keys(Arc::clone(world), Arc::clone(counted), start, start + time));
-    upsets.spawn(signing_keys(Arc::clone(world), Arc::clone(phones), Arc::clone(counted), start));
-    upsets
+    disturbances.spawn(outages(Arc::clone(world), Arc::clone(counted), start));
+    disturbances.spawn(stale_pools(Arc::clone(world), Arc::clone(counted), start));
+    disturbances.spawn(api_keys(Arc::clone(world), Arc::clone(counted), start, start + time));
+    disturbances.spawn(signing_keys(
+        Arc::clone(world),
+        Arc::clone(clients),
+        Arc::clone(counted),
+        start,
+    ));
+    disturbances
 }
 
-/// How Juspay fails, in turn.
+/// Failures of Juspay, in turn.
 fn failures() -> [Value; 3] {
     [json!({"status": {"status": 503, "body": "no"}}), json!("hang"), json!("reset")]
 }
 
-async fn outages(world: Arc<World>, counted: Arc<Counted>, start: Instant) {
+async fn outages(world: Arc<World>, counted: Arc<DisturbanceCounts>, start: Instant) {
     let mut begins = start + OUTAGE_BEGINS;
     for failure in failures().iter().cycle() {
         sleep_until(begins).await;
@@ -95,17 +102,17 @@ async fn outages(world: Arc<World>, counted: Arc<Counted>, start: Instant) {
         sleep_until(begins + OUTAGE_LASTS).await;
         world.control.heal().await;
         counted.failing.store(0, Ordering::Relaxed);
-        begins += OUTAGE_EACH;
+        begins += OUTAGE_PERIOD;
     }
 }
 
-/// How a stale connection fails on its next use, in turn: reset, closed, and silent.
+/// Failures of a stale connection on its next use, in turn: reset, closed, and no response.
 fn stale_failures() -> [Value; 3] {
     [json!("reset"), json!("close"), json!("hang")]
 }
 
-/// All connections to Juspay that have been used fail on their next use.
-async fn stale_pools(world: Arc<World>, counted: Arc<Counted>, start: Instant) {
+/// Makes all used connections to Juspay fail on their next use.
+async fn stale_pools(world: Arc<World>, counted: Arc<DisturbanceCounts>, start: Instant) {
     let mut period = start;
     loop {
         for (at, failure) in STALE_AT.iter().zip(stale_failures()) {
@@ -116,16 +123,21 @@ async fn stale_pools(world: Arc<World>, counted: Arc<Counted>, start: Instant) {
         }
         sleep_until(period + STALE_UNTIL).await;
         counted.only_pools_fail.store(false, Ordering::Relaxed);
-        period += OUTAGE_EACH;
+        period += OUTAGE_PERIOD;
     }
 }
 
-/// The new key goes into the file that isn't in use; then the old one is switched off.
-async fn api_keys(world: Arc<World>, counted: Arc<Counted>, start: Instant, end: Instant) {
+/// Writes the new key to the file that isn't in use; then revokes the old one.
+async fn api_keys(
+    world: Arc<World>,
+    counted: Arc<DisturbanceCounts>,
+    start: Instant,
+    end: Instant,
+) {
     let mut old = FIRST_KEY.to_owned();
     let mut at = start;
     for number in 1_u64.. {
-        at += KEY_EACH;
+        at += KEY_PERIOD;
         if at + KEY_OVERLAP + KEY_BEFORE_END > end {
             break;
         }
@@ -143,18 +155,18 @@ async fn api_keys(world: Arc<World>, counted: Arc<Counted>, start: Instant, end:
 
 async fn signing_keys(
     world: Arc<World>,
-    phones: Arc<[Arc<Phone>]>,
-    counted: Arc<Counted>,
+    clients: Arc<[Arc<Client>]>,
+    counted: Arc<DisturbanceCounts>,
     start: Instant,
 ) {
     let mut at = start;
     loop {
-        at += ISSUER_EACH;
+        at += ISSUER_PERIOD;
         sleep_until(at).await;
         world.control.rotate_issuer().await;
         counted.issuer_rotations.fetch_add(1, Ordering::Relaxed);
-        for phone in &*phones {
-            phone.log_in(&world.control, BEARER_LIFE).await;
+        for client in &*clients {
+            client.log_in(&world.control, BEARER_LIFE).await;
             sleep(LOG_IN_GAP).await;
         }
     }

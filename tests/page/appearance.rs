@@ -1,5 +1,5 @@
-//! How the page looks, and to whom: on a desk and on a phone, light and dark, and to those who
-//! don't see it (axe-core's rules). The pictures are in `target/page`.
+//! The page's layout on large and small screens, in light and dark mode, and its accessibility
+//! (axe-core's rules). The pictures are in `target/page`.
 
 use simulator::{Fault, FaultRule, TokenFault};
 
@@ -9,8 +9,8 @@ use crate::{browser::Browser, opened::Opened, support::World};
 const AXE: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/tests/page/node_modules/axe-core/axe.min.js");
 
-/// Some seconds of a small merchant's evening, so that there is something to see.
-async fn an_evening(world: &World, browser: &mut Browser) {
+/// Some seconds of a small merchant's traffic, so that the page has numbers.
+async fn traffic(world: &World, browser: &mut Browser) {
     let always = |fault, customer| world.simulator().inject(FaultRule::always(fault).of(customer));
     for (customer, seconds) in [("customer-2", 45), ("customer-5", 200), ("customer-8", 400)] {
         always(Fault::Token(TokenFault::Life { seconds }), customer);
@@ -18,14 +18,14 @@ async fn an_evening(world: &World, browser: &mut Browser) {
     for (customer, ms) in [("customer-3", 180), ("customer-6", 40), ("customer-11", 70)] {
         always(Fault::Latency { ms }, customer);
     }
-    for look in [2_u32, 5, 9, 6, 12, 17, 14, 8, 11, 19] {
-        for number in 0..look * 4 {
-            world.phone(&format!("customer-{}", number % (look * 2))).me().await;
+    for second in [2_u32, 5, 9, 6, 12, 17, 14, 8, 11, 19] {
+        for number in 0..second * 4 {
+            world.phone(&format!("customer-{}", number % (second * 2))).me().await;
         }
-        if look > 10 {
+        if second > 10 {
             world.phone("sim_not_found").me().await;
         }
-        if look == 17 {
+        if second == 17 {
             world.phone("sim_html").me().await;
         }
         world.phone_holding("expired").me().await;
@@ -36,8 +36,8 @@ async fn an_evening(world: &World, browser: &mut Browser) {
     }
 }
 
-/// Nothing that axe-core finds fault with.
-pub async fn is_accessible(browser: &mut Browser, what: &str) {
+/// axe-core finds no violation.
+pub async fn assert_accessible(browser: &mut Browser, what: &str) {
     let axe = std::fs::read_to_string(AXE).expect("tests/page/run gets it");
     browser.evaluate(&axe).await;
     let found = "axe.run().then(({ violations }) => violations.map(({ id, nodes }) =>
@@ -47,10 +47,10 @@ pub async fn is_accessible(browser: &mut Browser, what: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everybody_can_read_it_everywhere() {
+async fn page_is_accessible_at_every_size_and_color_scheme() {
     let mut opened = Opened::with("").await;
     let browser = &mut opened.browser;
-    an_evening(&opened.world, browser).await;
+    traffic(&opened.world, browser).await;
     for (device, width, height, mobile) in [("desk", 1120, 800, false), ("phone", 360, 740, true)] {
         browser.resize(width, height, mobile).await;
         for scheme in ["light", "dark"] {
@@ -61,7 +61,7 @@ async fn everybody_can_read_it_everywhere() {
             let root = "document.documentElement";
             let hidden = format!("{root}.scrollWidth - {root}.clientWidth");
             assert_eq!(browser.evaluate(&hidden).await, 0, "{name} scrolls sideways");
-            is_accessible(browser, &name).await;
+            assert_accessible(browser, &name).await;
             browser.evaluate("document.querySelector('details').open = false").await;
         }
     }
