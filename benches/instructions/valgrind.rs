@@ -29,7 +29,7 @@ pub fn instructions(subject: Subject) -> f64 {
         let out = file(&format!("{subject:?}.{requests}.out"));
         let arguments = [
             "--tool=callgrind".to_owned(),
-            "--dump-before=*ask_counted*".to_owned(),
+            "--dump-before=*request_counted*".to_owned(),
             format!("--callgrind-out-file={}", out.display()),
         ];
         run(&arguments, subject, requests);

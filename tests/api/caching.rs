@@ -1,9 +1,9 @@
 //! The cache as clients see it: one call to Juspay for concurrent requests (promise P4), tokens
 //! with enough life (promise P3), and the lifetime of entries.
 
-mod fast_path;
 mod not_found;
 mod purge;
+mod repeated_requests;
 mod single_flight;
 mod store;
 mod token_life;
