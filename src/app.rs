@@ -352,7 +352,7 @@ fn public_server(
 ) -> Result<Server, StartError> {
     let (juspay, resilience) = (Arc::clone(&state.juspay), Arc::clone(&state.resilience));
     let (cache, limit) = (state.cache.clone(), Arc::clone(&state.limit));
-    let authenticator = Arc::clone(&state.authenticator);
+    let (authenticator, clock) = (Arc::clone(&state.authenticator), Arc::clone(&state.clock));
     let (log, challenges) = (state.request_log(settings), Challenges::of(&settings.auth));
     let (id_form, not_found_ttl) = (settings.juspay.customer_id_form, settings.cache.not_found_ttl);
     // Runs once per worker and socket.
@@ -367,6 +367,7 @@ fn public_server(
             not_found_ttl,
             limit: Arc::clone(&limit),
             log: log.clone(),
+            clock: Arc::clone(&clock),
         });
         fn_factory_with_config(move |_: AppConfig| {
             let handler = Rc::clone(&handler);

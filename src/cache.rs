@@ -304,9 +304,9 @@ impl CustomerCache {
         let Fetcher { fetches, store, failures, .. } = &*self.shared.fetcher;
         let removed = fetches.invalidate(None, || {
             failures.forget(None);
+            self.set_token_remaining([0; LIFE_BOUNDS.len()]);
             store.clear()
         });
-        self.set_token_remaining([0; LIFE_BOUNDS.len()]);
         removed.count()
     }
 
@@ -345,13 +345,22 @@ impl CustomerCache {
                 }
             }
         }
+        drop(slots);
         self.update_entry_gauge();
-        self.set_token_remaining(counts);
+        fetches.while_none_finishes(|| {
+            if store.generation() == generation {
+                self.set_token_remaining(counts);
+            }
+        });
     }
 
     /// Updates `cache_entries`.
     pub fn update_entry_gauge(&self) {
-        self.shared.fetcher.store.update_entry_gauge();
+        let Fetcher { fetches, store, .. } = &*self.shared.fetcher;
+        let slots = store.slots();
+        slots.run_pending_tasks();
+        // No purge of all runs at the same time.
+        fetches.while_none_finishes(|| store.count_entries(&slots));
     }
 
     fn set_token_remaining(&self, counts: [i64; LIFE_BOUNDS.len()]) {

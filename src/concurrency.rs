@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::metrics::{GaugeGuard, Metrics};
 
-/// All limits on concurrency. Together, waiting requests hold at most `server.max_in_flight`
+/// The limits on waiting requests. Together, waiting requests hold at most `server.max_in_flight`
 /// permits.
 #[derive(Debug, Clone)]
 pub struct Limits {

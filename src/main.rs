@@ -1,4 +1,4 @@
-//! Command line → settings → telemetry → application; exit codes.
+//! Parses the command line, runs the command, and returns its exit code.
 //!
 //! 0: done, or stopped by a signal. 1: something failed at run time. 2: wrong usage or settings.
 

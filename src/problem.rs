@@ -1,4 +1,5 @@
-//! Every error response of the service, as problem details (RFC 9457).
+//! Every error response of the handlers, as problem details (RFC 9457). Only heads that can't be parsed
+//! get a bare 400 from the server.
 //!
 //! `Problem::spec` is the one table of status, code, texts and `Retry-After`; the code is also the
 //! metric's label. `challenge` writes `WWW-Authenticate`, and `occurrence` lists where each problem

@@ -1,7 +1,7 @@
 //! The permit of a verified request: only verification can construct a [`Caller`].
 //!
-//! Code with a caller as a parameter cannot run without a valid token. It can read only the customer and
-//! the issuer's name (promise P1).
+//! Code with a caller as a parameter cannot run without a valid token, or a trusted gateway's header. Of
+//! the token, it can read only the customer and the issuer's name (promise P1).
 
 use std::{
     any::Any,

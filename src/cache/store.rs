@@ -258,11 +258,12 @@ impl Store {
         self.slots.load_full()
     }
 
-    /// Updates `cache_entries`, after moka's pending evictions.
-    pub(super) fn update_entry_gauge(&self) {
-        let slots = self.slots.load();
-        slots.run_pending_tasks();
-        self.note_entry_count(slots.entry_count());
+    /// Updates `cache_entries`, unless a purge of all has replaced these slots. moka's pending tasks must
+    /// have run.
+    pub(super) fn count_entries(&self, slots: &Arc<Slots>) {
+        if Arc::ptr_eq(slots, &self.slots.load()) {
+            self.note_entry_count(slots.entry_count());
+        }
     }
 
     fn note_entry_count(&self, count: u64) {

@@ -103,7 +103,7 @@ impl fmt::Debug for Juspay {
     }
 }
 
-/// The client of one worker.
+/// The client of one worker and listener socket.
 #[derive(Debug, Clone)]
 pub struct Client(Rc<Inner>);
 

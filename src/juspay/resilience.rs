@@ -1,5 +1,5 @@
-//! Wraps a worker's client with a concurrency limit, a circuit breaker, a hold, retries within a
-//! budget, and one deadline around all of it.
+//! Wraps a worker's client with a concurrency limit, a circuit breaker, a hold, and retries within a
+//! budget. All of it ends by the deadline that the caller's request contains.
 //!
 //! All workers share this state. After a wrong key (401) or a blocked address (403), the hold stops
 //! calls; neither counts as an outage or opens the breaker. Breaker, hold and retry budget count

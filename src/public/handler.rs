@@ -1,7 +1,7 @@
 //! The one definition of a public request: parse, authenticate, limit, look up, respond.
 //!
-//! A hit runs to its end without waiting: its slow parts are boxed. The caller's cached token leads to
-//! the customer's cache entry ([`Memo`]), so a repeated request needs one lookup.
+//! A hit with a bearer token runs to its end without waiting; slow steps are boxed. The cached token
+//! leads to the customer's cache entry ([`Memo`]), so a repeated request looks up only the token.
 
 use std::{panic::AssertUnwindSafe, rc::Rc, sync::Arc, time::Duration};
 
@@ -17,7 +17,8 @@ use super::{
 use crate::{
     auth::{AuthError, Authenticator, Caller},
     cache::{CachedLink, CustomerCache, Found, Lookup, lookup_outcome},
-    customer::{CustomerIdForm, CustomerRef},
+    clock::Clock,
+    customer::{CustomerId, CustomerIdForm, CustomerRef},
     juspay::CustomerApi,
     problem::{Challenges, Problem},
     rate_limit::CustomerRateLimit,
@@ -43,6 +44,8 @@ pub struct Handler {
     pub limit: Arc<CustomerRateLimit>,
     /// Counts, traces and logs requests.
     pub log: RequestLog,
+    /// The service's clock.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// The result of a token's last request. The token cache keeps it with the token.
@@ -79,7 +82,7 @@ impl Handler {
         self.limit.spend(caller.customer()).map_err(Problem::RateLimited)?;
         let memo = caller.memo::<Memo>();
         let plain = memo.as_deref().filter(|_| wanted.is_plain());
-        let found = match plain.and_then(|memo| self.linked(memo, in_flight)) {
+        let found = match plain.and_then(|memo| self.linked(memo, &caller, in_flight)) {
             Some(found) => found,
             None => Box::pin(self.look_up(wanted, &caller, memo, in_flight)).await?,
         };
@@ -103,13 +106,15 @@ impl Handler {
     }
 
     /// The linked customer, if its entry is still in the cache and its token fresh.
-    fn linked(&self, memo: &Memo, in_flight: &InFlightRequest) -> Option<Found> {
-        let fresh = self.cache.fresh(&memo.customer, in_flight.now())?;
+    fn linked(&self, memo: &Memo, caller: &Caller, in_flight: &InFlightRequest) -> Option<Found> {
+        // A DPoP proof may have waited for its verification since the request was parsed.
+        let fresh = self.cache.fresh(&memo.customer, self.clock.moment())?;
         let span = in_flight.trace().begin("look up customer", Kind::Internal);
         let found = Ok(self.cache.hand_out(&fresh));
         span.set("juspay_bff.cache.outcome", lookup_outcome(&found));
         in_flight.looked_up(&found);
-        in_flight.set_customer_ref(self.valid_ref(memo));
+        let customer_ref = self.customer_ref(Some(memo), caller.customer());
+        in_flight.set_customer_ref(customer_ref.map(|(customer_ref, _)| customer_ref));
         found.ok()
     }
 
@@ -139,18 +144,25 @@ impl Handler {
             Problem::from_lookup(&error, self.not_found_ttl).retry_after(wait)
         })?;
         if let Some(link) = self.cache.link(customer) {
-            let previous_ref = memo.and_then(|memo| self.valid_ref(&memo));
-            let customer_ref = self.log.refs().map(|refs| {
-                (previous_ref.unwrap_or_else(|| refs.reference(customer)), refs.generation())
-            });
+            let customer_ref = self.customer_ref(memo.as_deref(), customer);
+            in_flight.set_customer_ref(customer_ref.map(|(customer_ref, _)| customer_ref));
             caller.remember(Memo { customer: link, customer_ref });
         }
         Ok(found)
     }
 
-    fn valid_ref(&self, memo: &Memo) -> Option<CustomerRef> {
-        let (customer_ref, generation) = memo.customer_ref?;
-        (self.log.refs()?.generation() == generation).then_some(customer_ref)
+    /// The customer's pseudonym, if requests are logged, and the generation of its key. The generation is
+    /// read first, so that a key that changes at the same time makes the pseudonym outdated.
+    fn customer_ref(
+        &self,
+        memo: Option<&Memo>,
+        customer: &CustomerId,
+    ) -> Option<(CustomerRef, u64)> {
+        let refs = self.log.refs()?;
+        let generation = refs.generation();
+        let previous = memo.and_then(|memo| memo.customer_ref);
+        let valid = previous.filter(|(_, used)| *used == generation);
+        Some(valid.unwrap_or_else(|| (refs.reference(customer), generation)))
     }
 }
 
@@ -175,13 +187,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        captured_log::CapturedLog,
-        clock::{Clock, manual::ManualClock},
-        customer::CustomerRefKey,
-        metrics::Metrics,
-        server::Drain,
-        settings::AccessLog,
-        traces::Tracer,
+        captured_log::CapturedLog, clock::manual::ManualClock, customer::CustomerRefKey,
+        metrics::Metrics, server::Drain, settings::AccessLog, traces::Tracer,
     };
 
     #[test]

@@ -1,4 +1,5 @@
-//! Counts, traces and logs each public request, and adds the headers that all responses have.
+//! Counts, traces and logs each request that the handler gets, and adds the headers that its responses
+//! have. Heads that can't be parsed are answered by the server and don't reach it.
 
 mod counts;
 mod server_span;

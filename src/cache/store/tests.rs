@@ -110,7 +110,9 @@ fn evicted_replaced_or_purged_entry_is_not_current() {
 fn purge_of_all_frees_memory_at_once_and_counts_each_customer_once() {
     let (store, metrics) = store();
     let entries_gauge = || {
-        store.update_entry_gauge();
+        let slots = store.slots();
+        slots.run_pending_tasks();
+        store.count_entries(&slots);
         metrics.cache.entries.get()
     };
     let mut entries = Vec::new();
@@ -172,9 +174,27 @@ fn replaced_slot_is_not_evicted() {
     store.evict(&key("a"), &expired);
     assert!(store.holds(&key("a"), Some(&new)), "it was replaced since the check");
     store.evict(&key("b"), &new);
-    store.update_entry_gauge();
+    let slots = store.slots();
+    slots.run_pending_tasks();
+    store.count_entries(&slots);
     assert!(store.get(&key("b")).is_none());
     let evictions = |cause| metrics.cache.evictions.with_label_values(&[cause]).get();
     assert_eq!((evictions("expired"), evictions("removed")), (1, 0));
     assert_eq!(metrics.cache.entries.get(), 1);
+}
+
+#[test]
+fn count_that_began_before_a_purge_of_all_is_not_noted() {
+    let metrics = Metrics::new("1", "1").unwrap();
+    let store = Store::new(4, &metrics);
+    for name in ["a", "b", "c", "d"] {
+        store.put(&key(name), customer());
+    }
+    let before = store.slots();
+    before.run_pending_tasks();
+    store.count_entries(&before);
+    assert_eq!((metrics.cache.entries.get(), store.is_nearly_full()), (4, true));
+    drop(store.clear());
+    store.count_entries(&before);
+    assert_eq!((metrics.cache.entries.get(), store.is_nearly_full()), (0, false));
 }
