@@ -44,7 +44,7 @@ use crate::{
     rate_limit::CustomerRateLimit,
     settings,
     single_flight::{Join, Waiter},
-    traces::{Kind, Span},
+    traces::{Kind, Parent, Span},
 };
 
 /// How long a request waits for a fetch if there is a usable token below the normal floor.
@@ -52,6 +52,14 @@ const PATIENCE: Duration = Duration::from_millis(250);
 
 /// The bounds of `cache_token_remaining_seconds`.
 const LIFE_BOUNDS: [u64; 5] = [30, 60, 120, 300, 600];
+
+/// The attribute of a lookup's span.
+const OUTCOME: &str = "juspay_bff.cache.outcome";
+
+/// Begins the span of a lookup.
+fn lookup_span(trace: &Parent) -> Span {
+    trace.begin("look up customer", Kind::Internal)
+}
 
 /// The cached customers, shared by all workers.
 #[derive(Debug, Clone)]
@@ -113,9 +121,9 @@ impl CustomerCache {
         lookup: &Lookup,
         api: &Rc<dyn CustomerApi>,
     ) -> Result<Found, LookupError> {
-        let span = lookup.trace.begin("look up customer", Kind::Internal);
+        let span = lookup_span(&lookup.trace);
         let found = self.look_up(lookup, &span, api).await;
-        span.set("juspay_bff.cache.outcome", lookup_outcome(&found));
+        span.set(OUTCOME, lookup_outcome(&found));
         found
     }
 

@@ -205,14 +205,14 @@ impl Authenticator {
         now: Moment,
         is_immediate: &mut bool,
     ) -> Result<Caller, AuthError> {
-        let Credentials { scheme, token } =
+        let credentials =
             Credentials::of(authorization, self.max_token_bytes, self.dpop.is_accepted())?;
-        let digest = sha256(token);
+        let (scheme, digest) = (credentials.scheme, sha256(credentials.token));
         let caller = if let Some(caller) = self.tokens.get(&digest, now, &self.issuers) {
             self.revocations.check(caller.token_identity())?;
             caller
         } else {
-            let text = Credentials { scheme, token }.text()?;
+            let text = credentials.text()?;
             // Rejects a flood of forged tokens before their claims are parsed.
             if self.verification_limit.is_exhausted() {
                 return Err(AuthError::Overloaded);

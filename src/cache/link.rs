@@ -6,11 +6,12 @@
 use std::sync::{Arc, Weak};
 
 use super::{
-    CustomerCache, Found, Source,
+    CustomerCache, Found, OUTCOME, Source,
     lifetime::Phase,
+    lookup_span,
     store::{Entry, Slot},
 };
-use crate::{clock::Moment, customer::CustomerId};
+use crate::{clock::Moment, customer::CustomerId, traces::Parent};
 
 /// A link to a cached customer.
 #[derive(Debug, Clone)]
@@ -52,9 +53,10 @@ impl CustomerCache {
         is_fresh.then_some(FreshEntry { entry, now })
     }
 
-    /// The result for a request, with the token. Counts as a hit.
+    /// The result for a request, with the token. Counts as a hit, and has the span of a lookup.
     #[must_use]
-    pub fn hand_out(&self, FreshEntry { entry, now }: &FreshEntry) -> Found {
+    pub fn hand_out(&self, FreshEntry { entry, now }: &FreshEntry, trace: &Parent) -> Found {
+        lookup_span(trace).set(OUTCOME, "hit");
         self.shared.counts.hit.inc();
         self.shared.with_token(entry, Source::Hit, None, entry.lifetime.ttl(*now), *now)
     }

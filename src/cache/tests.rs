@@ -8,21 +8,10 @@ use crate::{
     clock::manual::ManualClock,
     juspay::{CustomerResponse, GetCustomer},
     settings::Sources,
-    traces::Parent,
 };
 
-const SETTINGS: &str = r#"
-[juspay]
-base_url = "https://juspay.test"
-merchant_id = "merchant"
-api_key = "key"
-
-[auth.issuers.main]
-issuer = "https://issuer.test"
-audiences = ["phones"]
-algorithms = ["ES256"]
-discovery = true
-"#;
+/// The settings without a default.
+pub(super) const REQUIRED: &str = include_str!("../../tests/required_settings.toml");
 
 /// A Juspay without customers.
 #[derive(Debug)]
@@ -39,7 +28,7 @@ impl CustomerApi for NoCustomers {
 
 #[test]
 fn p1_same_customer_id_of_another_merchant_is_another_customer() {
-    let settings = Sources::default().text("x", SETTINGS).load().unwrap().settings;
+    let settings = Sources::default().text("required", REQUIRED).load().unwrap().settings;
     let metrics = Arc::new(Metrics::new("1", "1").unwrap());
     let limits = Limits::new(&metrics, 8, 8);
     let clock = Arc::new(ManualClock::at("2026-01-01T00:00:00Z"));

@@ -16,9 +16,9 @@ use super::{
 };
 use crate::{
     auth::{AuthError, Authenticator, Caller},
-    cache::{CachedLink, CustomerCache, Found, Lookup, lookup_outcome},
+    cache::{CachedLink, CustomerCache, Found, Lookup},
     clock::Clock,
-    customer::{CustomerId, CustomerIdForm, CustomerRef},
+    customer::{CustomerId, CustomerIdForm, CustomerRef, CustomerRefKey},
     juspay::CustomerApi,
     problem::{Challenges, Problem},
     rate_limit::CustomerRateLimit,
@@ -55,6 +55,14 @@ struct Memo {
     customer_ref: Option<(CustomerRef, u64)>,
 }
 
+impl Memo {
+    /// The customer's pseudonym, unless its key has changed.
+    fn customer_ref(&self, generation: u64) -> Option<CustomerRef> {
+        let (customer_ref, used) = self.customer_ref?;
+        (used == generation).then_some(customer_ref)
+    }
+}
+
 impl Handler {
     /// Responds to any request of the public listener.
     pub async fn handle(&self, mut request: Request) -> HttpResponse {
@@ -82,7 +90,7 @@ impl Handler {
         self.limit.spend(caller.customer()).map_err(Problem::RateLimited)?;
         let memo = caller.memo::<Memo>();
         let plain = memo.as_deref().filter(|_| wanted.is_plain());
-        let found = match plain.and_then(|memo| self.linked(memo, &caller, in_flight)) {
+        let found = match plain.and_then(|memo| self.linked(memo, in_flight)) {
             Some(found) => found,
             None => Box::pin(self.look_up(wanted, &caller, memo, in_flight)).await?,
         };
@@ -106,15 +114,13 @@ impl Handler {
     }
 
     /// The linked customer, if its entry is still in the cache and its token fresh.
-    fn linked(&self, memo: &Memo, caller: &Caller, in_flight: &InFlightRequest) -> Option<Found> {
+    fn linked(&self, memo: &Memo, in_flight: &InFlightRequest) -> Option<Found> {
         // A DPoP proof may have waited for its verification since the request was parsed.
         let fresh = self.cache.fresh(&memo.customer, self.clock.moment())?;
-        let span = in_flight.trace().begin("look up customer", Kind::Internal);
-        let found = Ok(self.cache.hand_out(&fresh));
-        span.set("juspay_bff.cache.outcome", lookup_outcome(&found));
+        let found = Ok(self.cache.hand_out(&fresh, &in_flight.trace()));
         in_flight.looked_up(&found);
-        let customer_ref = self.customer_ref(Some(memo), caller.customer());
-        in_flight.set_customer_ref(customer_ref.map(|(customer_ref, _)| customer_ref));
+        let generation = self.log.refs().map(CustomerRefKey::generation);
+        in_flight.set_customer_ref(generation.and_then(|it| memo.customer_ref(it)));
         found.ok()
     }
 
@@ -160,9 +166,8 @@ impl Handler {
     ) -> Option<(CustomerRef, u64)> {
         let refs = self.log.refs()?;
         let generation = refs.generation();
-        let previous = memo.and_then(|memo| memo.customer_ref);
-        let valid = previous.filter(|(_, used)| *used == generation);
-        Some(valid.unwrap_or_else(|| (refs.reference(customer), generation)))
+        let remembered = memo.and_then(|memo| memo.customer_ref(generation));
+        Some((remembered.unwrap_or_else(|| refs.reference(customer)), generation))
     }
 }
 

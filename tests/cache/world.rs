@@ -24,18 +24,7 @@ use tokio::task::{JoinHandle, LocalSet};
 use super::fake_juspay::{FakeJuspay, Reply};
 
 /// The settings without a default.
-const REQUIRED: &str = r#"
-[juspay]
-base_url = "https://juspay.test"
-merchant_id = "merchant"
-api_key = "key"
-
-[auth.issuers.main]
-issuer = "https://issuer.test"
-audiences = ["phones"]
-algorithms = ["ES256"]
-discovery = true
-"#;
+const REQUIRED: &str = include_str!("../required_settings.toml");
 
 /// The time at which every test starts.
 pub(super) const START: &str = "2026-01-01T00:00:00Z";

@@ -24,18 +24,7 @@ use juspay_bff::{
 use tokio::task::{JoinHandle, LocalSet};
 
 /// The settings without a default.
-const REQUIRED: &str = r#"
-[juspay]
-base_url = "https://juspay.test"
-merchant_id = "merchant"
-api_key = "key"
-
-[auth.issuers.main]
-issuer = "https://issuer.test"
-audiences = ["phones"]
-algorithms = ["ES256"]
-discovery = true
-"#;
+const REQUIRED: &str = include_str!("../required_settings.toml");
 
 /// Default `juspay.deadline` of a call, in milliseconds.
 pub(super) const DEADLINE: u64 = 5000;

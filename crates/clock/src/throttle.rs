@@ -25,27 +25,19 @@ pub struct Throttle {
     clock: Arc<dyn Clock>,
     steps_left: u32,
     pause: Duration,
-    /// How long the work should take at least.
-    min_duration: Duration,
 }
 
 impl Throttle {
-    /// For work whose caller waits for it.
-    #[must_use]
-    pub fn foreground(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, steps_left: BATCH, pause: MIN_PAUSE, min_duration: Duration::ZERO }
-    }
-
     /// For periodic background work.
     #[must_use]
     pub fn background(clock: Arc<dyn Clock>) -> Self {
-        Self { min_duration: BACKGROUND_DURATION, ..Self::foreground(clock) }
+        Self { clock, steps_left: BATCH, pause: MIN_PAUSE }
     }
 
     /// Starts work of about this many steps.
     pub fn start(&mut self, steps: u64) {
         let batches = u32::try_from(steps).unwrap_or(u32::MAX).checked_div(BATCH);
-        let pause = batches.and_then(|batches| self.min_duration.checked_div(batches));
+        let pause = batches.and_then(|batches| BACKGROUND_DURATION.checked_div(batches));
         self.pause = pause.unwrap_or(MAX_PAUSE).clamp(MIN_PAUSE, MAX_PAUSE);
     }
 
@@ -74,7 +66,7 @@ mod tests {
     #[tokio::test]
     async fn pauses_after_each_batch() {
         let clock = ManualClock::at(START);
-        let mut pace = Throttle::foreground(Arc::new(clock.clone()));
+        let mut pace = Throttle::background(Arc::new(clock.clone()));
         for portion in [BATCH, BATCH - 1, BATCH - 1] {
             for _ in 0..portion {
                 assert_eq!(pace.tick().now_or_never(), Some(clock.moment()));
@@ -89,8 +81,7 @@ mod tests {
     #[test]
     fn background_work_pauses_longer_for_fewer_steps() {
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(START));
-        let (mut foreground, mut background) =
-            (Throttle::foreground(Arc::clone(&clock)), Throttle::background(Arc::clone(&clock)));
+        let mut background = Throttle::background(clock);
         for (steps, pause) in [
             (0, MAX_PAUSE),
             (39, MAX_PAUSE),
@@ -102,10 +93,6 @@ mod tests {
         ] {
             background.start(steps);
             assert_eq!(background.pause, pause, "{steps}");
-        }
-        for steps in [1000, 60_000, u64::MAX] {
-            foreground.start(steps);
-            assert_eq!(foreground.pause, MIN_PAUSE, "{steps}");
         }
     }
 }

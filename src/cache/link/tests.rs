@@ -7,31 +7,16 @@ use tokio::task::LocalSet;
 
 use super::*;
 use crate::{
-    cache::{Freshness, Lookup},
+    cache::{Freshness, Lookup, tests::REQUIRED},
     clock::{Clock, later, manual::ManualClock},
     concurrency::Limits,
     customer::{ClientAuth, ClientAuthToken, Customer},
     juspay::{CustomerApi, CustomerResponse, GetCustomer, JuspayError},
     metrics::Metrics,
     settings::Sources,
-    traces::Parent,
 };
 
-const SETTINGS: &str = r#"
-[juspay]
-base_url = "https://juspay.test"
-merchant_id = "merchant"
-api_key = "key"
-
-[auth.issuers.main]
-issuer = "https://issuer.test"
-audiences = ["apps"]
-algorithms = ["ES256"]
-discovery = true
-
-[cache]
-capacity = 100
-"#;
+const CAPACITY: &str = "cache.capacity = 100";
 
 /// Responds immediately, with a token that lives for 15 minutes.
 #[derive(Debug)]
@@ -65,7 +50,8 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let settings = Sources::default().text("test", SETTINGS).load().unwrap().settings;
+        let sources = Sources::default().text("required", REQUIRED).text("capacity", CAPACITY);
+        let settings = sources.load().unwrap().settings;
         let metrics = Arc::new(Metrics::new("1", "1").unwrap());
         let limits = Limits::new(&metrics, 10, 10);
         let clock = ManualClock::at("2026-01-01T00:00:00Z");
