@@ -48,6 +48,7 @@ pub mod revocation;
 pub mod secret_file;
 pub mod server;
 pub mod settings;
+pub mod shared;
 mod single_flight;
 pub mod telemetry;
 pub mod tls;

@@ -38,6 +38,8 @@ pub struct Metrics {
     pub upstream: Upstream,
     /// Metrics of trace export.
     pub traces: Traces,
+    /// Metrics of the shared tier.
+    pub shared: Shared,
     /// `secret_last_reload_success_timestamp_seconds{secret}`
     pub secret_last_reload_success: GaugeVec,
     /// `tls_certificate_not_after_timestamp_seconds{certificate}`
@@ -139,6 +141,17 @@ pub struct Traces {
     pub lost: IntCounterVec,
 }
 
+/// `shared_*`, absent without the shared tier.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// `shared_requests_total{outcome}`
+    pub requests: IntCounterVec,
+    /// `shared_request_duration_seconds`
+    pub duration: HistogramVec,
+    /// `shared_state{state}`
+    pub state: IntGaugeVec,
+}
+
 /// `log_lines_lost_total`. Global, because the process has one log and may lose lines before its
 /// metrics exist.
 static LOST_LOG_LINES: LazyLock<Option<IntCounter>> = LazyLock::new(|| {
@@ -176,6 +189,7 @@ impl Metrics {
             cache: make.cache()?,
             upstream: make.upstream()?,
             traces: make.traces()?,
+            shared: make.shared()?,
             secret_last_reload_success: make.float_gauges(
                 "secret_last_reload_success_timestamp_seconds",
                 "Unix time of the last successful read of a secret's file, in seconds.",
@@ -393,6 +407,26 @@ impl Registrar {
                 "trace_spans_lost_total",
                 "Trace spans that did not reach the collector, by cause.",
                 &["cause"],
+            )?,
+        })
+    }
+
+    fn shared(&self) -> Result<Shared, prometheus::Error> {
+        Ok(Shared {
+            requests: self.counters(
+                "shared_requests_total",
+                "Look-ups and stores in the shared tier, by outcome.",
+                &["outcome"],
+            )?,
+            duration: self.histograms(
+                "shared_request_duration_seconds",
+                "Time of a look-up in the shared tier, queueing included, in seconds.",
+                &[],
+            )?,
+            state: self.gauges(
+                "shared_state",
+                "State of the shared tier: 1 for the current state, 0 for the others.",
+                &["state"],
             )?,
         })
     }

@@ -28,6 +28,7 @@ mod limits;
 mod log;
 mod reader;
 mod server;
+mod shared;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -50,6 +51,9 @@ pub use self::{
     limits::{Limits, Rate},
     log::{AccessLog, Log, LogFormat, LogLevel},
     server::{ClientAuth, Listen, Server, ServerTls},
+    shared::{
+        RedisAddress, RedisUrl, Shared, SharedKey, SharedKeyError, Topology, name_key, sealing_keys,
+    },
     sources::{Loaded, Sources},
     traces::{Traces, header_lines},
 };
@@ -75,6 +79,8 @@ pub struct Settings {
     pub log: Log,
     /// `traces.*`
     pub traces: Traces,
+    /// `shared.*`
+    pub shared: Shared,
     /// `secrets.*`
     pub secrets: Secrets,
 }
@@ -105,6 +111,7 @@ impl Settings {
             limits: Limits::read(reader),
             log: Log::read(reader),
             traces: Traces::read(reader),
+            shared: Shared::read(reader),
             secrets: Secrets { poll: reader.duration("secrets.poll", POLL_RANGE) },
         }
     }

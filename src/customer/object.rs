@@ -222,6 +222,21 @@ impl CustomerJson {
         self.json.get(self.without_token) != Some(&b'}')
     }
 
+    /// The length of the part before `juspay`, for [`CustomerJson::from_parts`].
+    #[must_use]
+    pub const fn split(&self) -> usize {
+        self.without_token
+    }
+
+    /// The body that another process built, and its [`CustomerJson::split`]. `None` if they can't be
+    /// those of an object.
+    #[must_use]
+    pub fn from_parts(json: Bytes, split: usize) -> Option<Self> {
+        let is_object = json.starts_with(b"{") && json.ends_with(b"}");
+        let is_inside = (1..json.len()).contains(&split);
+        (is_object && is_inside).then_some(Self { json, without_token: split })
+    }
+
     /// The length of [`CustomerJson::with_token`] in bytes.
     #[must_use]
     pub fn len(&self) -> usize {

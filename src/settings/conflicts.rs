@@ -15,7 +15,7 @@ use super::{
 
 /// Reports every conflict.
 pub(super) fn check(settings: &Settings, reader: &mut Reader<'_>) {
-    let Settings { server, juspay, auth, cache, .. } = settings;
+    let Settings { server, juspay, auth, cache, shared, .. } = settings;
     server.check_listeners(reader);
     server::tls::check(server, reader);
     server.check_shutdown(juspay.deadline, reader);
@@ -28,6 +28,7 @@ pub(super) fn check(settings: &Settings, reader: &mut Reader<'_>) {
     auth.check_jwks(reader);
     issuer::check(auth, juspay.customer_id_form, reader);
     gateway::check(auth, &server.listen, reader);
+    shared.check(reader);
 }
 
 impl Reader<'_> {

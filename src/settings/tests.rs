@@ -65,7 +65,8 @@ fn uncommented() -> String {
 #[test]
 fn unset_keys_have_their_defaults() {
     let Loaded { settings, warnings, .. } = valid().load().unwrap();
-    let Settings { server, juspay, auth, cache, response, limits, log, traces, secrets } = settings;
+    let Settings { server, juspay, auth, cache, response, limits, log, .. } = settings;
+    let Settings { traces, shared, secrets, .. } = settings;
     assert_eq!(server.listen, [Listen::Tcp(([0, 0, 0, 0], 8080).into())]);
     assert_eq!(server.admin_listen, [Listen::Tcp(([127, 0, 0, 1], 9464).into())]);
     assert_eq!((server.admin_token_file, server.workers), (None, None));
@@ -106,6 +107,9 @@ fn unset_keys_have_their_defaults() {
     assert_eq!((log.level, log.format), (LogLevel::Info, LogFormat::Json));
     assert_eq!((log.access, log.customer_ref_key_file), (AccessLog::All, None));
     assert_eq!((traces.endpoint, traces.sample * 10.0), (None, 10.0));
+    assert_eq!((shared.url, shared.topology), (None, Topology::Single));
+    assert_eq!((&*shared.prefix, shared.timeout), ("juspay-bff", Duration::from_millis(50)));
+    assert_eq!((shared.password_file, shared.ca_file), (None, None));
     assert_eq!(secrets.poll, Duration::from_secs(10));
     assert_eq!(warnings, []);
 }

@@ -1,0 +1,149 @@
+//! A scripted tier for tests: it returns the given look-ups in order, then leases, and records what it
+//! is called with.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use futures_util::future::{FutureExt as _, LocalBoxFuture, ready};
+use tokio::sync::broadcast;
+
+use super::{
+    Content, Event, Events, Failure, Lease, LeaseId, LookUp, News, Request, SharedTier, Stored,
+    Unreached, Version,
+};
+use crate::{clock::Monotonic, customer::CustomerId};
+
+/// A tier without a server.
+#[derive(Debug)]
+pub struct FakeTier {
+    state: Mutex<State>,
+    events: broadcast::Sender<Event>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    answers: VecDeque<LookUp>,
+    requests: Vec<Request>,
+    stored: Vec<Content>,
+    failures: Vec<Failure>,
+    news: Vec<News>,
+    purged: Vec<CustomerId>,
+    renewals: usize,
+    version: u64,
+    hand_outs: u64,
+}
+
+impl Default for FakeTier {
+    fn default() -> Self {
+        Self { state: Mutex::default(), events: broadcast::channel(16).0 }
+    }
+}
+
+impl FakeTier {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds the result of a look-up.
+    pub fn answer(&self, answer: LookUp) {
+        self.state().answers.push_back(answer);
+    }
+
+    /// Sends an event to the subscribers.
+    pub fn send(&self, event: Event) {
+        drop(self.events.send(event));
+    }
+
+    /// The look-ups so far.
+    pub fn requests(&self) -> Vec<Request> {
+        self.state().requests.clone()
+    }
+
+    /// The stored values so far.
+    pub fn stored(&self) -> Vec<Content> {
+        self.state().stored.clone()
+    }
+
+    /// The failures so far.
+    pub fn failures(&self) -> Vec<Failure> {
+        self.state().failures.clone()
+    }
+
+    /// The announcements so far.
+    pub fn news(&self) -> Vec<News> {
+        self.state().news.clone()
+    }
+
+    /// The purged customers so far.
+    pub fn purged(&self) -> Vec<CustomerId> {
+        self.state().purged.clone()
+    }
+
+    /// How often leases were renewed.
+    pub fn renewals(&self) -> usize {
+        self.state().renewals
+    }
+}
+
+fn now<T: 'static>(value: T) -> LocalBoxFuture<'static, T> {
+    ready(value).boxed_local()
+}
+
+impl SharedTier for FakeTier {
+    fn look_up(&self, request: Request) -> LocalBoxFuture<'static, LookUp> {
+        let mut state = self.state();
+        let since = Monotonic::new(std::time::Duration::ZERO);
+        let customer = request.customer.clone();
+        state.requests.push(request);
+        let lease = || Lease { customer, id: LeaseId::random(), generation: 0, since };
+        now(state.answers.pop_front().unwrap_or_else(|| LookUp::Fetch(lease(), None)))
+    }
+
+    fn renew(&self, _: &Lease) -> LocalBoxFuture<'static, ()> {
+        self.state().renewals += 1;
+        now(())
+    }
+
+    fn store(&self, _: Lease, content: Content) -> LocalBoxFuture<'static, Stored> {
+        let mut state = self.state();
+        state.stored.push(content);
+        state.version += 1;
+        now(Stored::Yes(Version(state.version)))
+    }
+
+    fn fail(&self, _: Lease, failure: Failure) -> LocalBoxFuture<'static, ()> {
+        self.state().failures.push(failure);
+        now(())
+    }
+
+    fn add_hand_outs(
+        &self,
+        _: &CustomerId,
+        _: Version,
+        number: u32,
+    ) -> LocalBoxFuture<'static, Result<u64, Unreached>> {
+        let mut state = self.state();
+        state.hand_outs += u64::from(number);
+        now(Ok(state.hand_outs))
+    }
+
+    fn purge(&self, customer: &CustomerId) -> LocalBoxFuture<'static, Result<(), Unreached>> {
+        self.state().purged.push(customer.clone());
+        now(Ok(()))
+    }
+
+    fn purge_all(&self) -> LocalBoxFuture<'static, Result<(), Unreached>> {
+        now(Ok(()))
+    }
+
+    fn announce(&self, news: News) -> LocalBoxFuture<'static, Result<(), Unreached>> {
+        self.state().news.push(news);
+        now(Ok(()))
+    }
+
+    fn events(&self) -> Events {
+        Events(self.events.subscribe())
+    }
+}
