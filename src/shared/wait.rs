@@ -102,7 +102,10 @@ mod tests {
         let deadline = start.plus(Duration::from_secs(5));
         let polling = look_up(&tier, &clock, request(), deadline);
         let passing = async {
-            for pause in [10, 15, 20, 25, 25, 25] {
+            for (polls, pause) in (1..).zip([10, 15, 20, 25, 25, 25]) {
+                while tier.requests().len() < polls {
+                    tokio::task::yield_now().await;
+                }
                 clock.sleepers(1).await;
                 clock.advance(Duration::from_millis(pause));
             }
@@ -133,10 +136,17 @@ mod tests {
         let end = clock.monotonic().plus(Duration::from_millis(1200));
         let fetch = clock.sleep_until(end);
         let passing = async {
-            for _ in 0..12 {
+            for renewals in 0..2 {
+                while tier.renewals() < renewals {
+                    tokio::task::yield_now().await;
+                }
                 clock.sleepers(2).await;
-                clock.advance(Duration::from_millis(100));
+                clock.advance(RENEW_EVERY);
             }
+            while tier.renewals() < 2 {
+                tokio::task::yield_now().await;
+            }
+            clock.advance(Duration::from_millis(200));
         };
         let running = renewed(&*tier, &clock, &lease, fetch);
         tokio::join!(running, passing);

@@ -12,13 +12,16 @@ local time = redis.call('TIME')
 local micros = time[1] * 1000000 + time[2]
 local now = math.floor(micros / 1000)
 local value = redis.call('GET', KEYS[1])
+local version = value and tonumber(string.sub(value, 2, 14))
+local floor = value and tonumber(string.sub(value, 15, 24))
 local left, age = 0, 0
-if value then
+if not version or not floor then
+    value = false
+else
     left = redis.call('PTTL', KEYS[1])
-    local version = tonumber(string.sub(value, 2, 14))
     age = math.max(0, now - version)
     local is_new = version > tonumber(ARGV[3]) and (ARGV[5] == '' or age <= tonumber(ARGV[5]))
-    local least = math.max(tonumber(string.sub(value, 15, 24)), tonumber(ARGV[4]))
+    local least = math.max(floor, tonumber(ARGV[4]))
     if string.sub(value, 1, 1) == 'n' or (is_new and left >= least) then
         return {'found', value, left, age}
     end

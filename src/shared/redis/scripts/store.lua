@@ -9,9 +9,9 @@ if lease ~= ARGV[1] and lease ~= ARGV[1] .. '+' then
 end
 local time = redis.call('TIME')
 local version = time[1] * 1000 + math.floor(time[2] / 1000) - ARGV[3]
--- Two versions are never equal, even if the clock was set back.
+-- A newer value has a larger version, even if the clock was set back by up to a day.
 local old = tonumber(redis.call('GETRANGE', KEYS[1], 1, 13))
-if old and old >= version then
+if old and old >= version and old < version + 86400000 then
     version = old + 1
 end
 local head = string.format('%s%013.0f%010.0f', ARGV[2], version, ARGV[4])

@@ -1,0 +1,141 @@
+//! A cluster of three primaries and three replicas: the failure of one primary affects only its slots.
+
+use std::{process::Command, time::Duration};
+
+use juspay_bff::shared::LookUp;
+
+use super::{
+    replica::{Replica, SetUp, id, until},
+    server::{self, Server},
+};
+
+/// Enough customers that each primary has some.
+const CUSTOMERS: usize = 60;
+
+/// The time in which sharing must be back for the slots of a failed primary.
+const RECOVERY: Duration = Duration::from_secs(20);
+
+struct Cluster {
+    nodes: Vec<Server>,
+}
+
+impl Cluster {
+    /// The first three nodes are primaries.
+    fn start() -> Self {
+        let arguments = [
+            "--cluster-enabled",
+            "yes",
+            "--cluster-node-timeout",
+            "2000",
+            "--cluster-config-file",
+            "nodes.conf",
+        ];
+        let nodes: Vec<_> = (0..6).map(|_| Server::with(&arguments)).collect();
+        let addresses: Vec<_> =
+            nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
+        let created = Command::new("redis-cli")
+            .args(["--cluster", "create"])
+            .args(&addresses)
+            .args(["--cluster-replicas", "1", "--cluster-yes"])
+            .output()
+            .unwrap();
+        assert!(created.status.success(), "{created:?}");
+        let cluster = Self { nodes };
+        server::until("the cluster is ready", || {
+            let is_ready = |node: &Server| {
+                let info: String = node.run("CLUSTER INFO");
+                let nodes: String = node.run("CLUSTER NODES");
+                let replicas = nodes.lines().filter(|line| line.contains("slave"));
+                info.contains("cluster_state:ok") && replicas.count() == 3
+            };
+            cluster.nodes.iter().all(is_ready).then_some(())
+        });
+        cluster
+    }
+
+    async fn replica(&self) -> Replica {
+        let settings = "shared.topology = 'cluster'\nshared.timeout = '200ms'";
+        SetUp::new(self.nodes[0].url()).settings(settings).connected().await
+    }
+}
+
+/// How many customers' look-ups are away.
+async fn away(replica: &Replica) -> usize {
+    let mut away = 0;
+    for number in 0..CUSTOMERS {
+        let result = replica.look_up(&format!("customer-{number}")).await;
+        away += usize::from(matches!(result, LookUp::Away(_)));
+    }
+    away
+}
+
+async fn recovers(replica: &Replica) -> Duration {
+    let start = replica.clock.monotonic();
+    until("all customers are shared again", async || away(replica).await == 0).await;
+    replica.clock.monotonic().since(start)
+}
+
+async fn filled(cluster: &Cluster) -> (Replica, Replica) {
+    let (a, b) = (cluster.replica().await, cluster.replica().await);
+    for number in 0..CUSTOMERS {
+        let customer = format!("customer-{number}");
+        a.fetch(&customer).await;
+        b.found(&customer).await;
+    }
+    (a, b)
+}
+
+#[tokio::test]
+async fn cluster_shares_and_announces() {
+    use juspay_bff::shared::{Event, News, SharedTier as _};
+    let cluster = Cluster::start();
+    let (a, b) = filled(&cluster).await;
+    let used = cluster.nodes.iter().filter(|node| node.run::<u64>("DBSIZE") > 5).count();
+    assert!(used >= 3, "{used} nodes have customers");
+    let mut events = b.tier.events();
+    a.tier.purge(&id("customer-1")).await.unwrap();
+    let news = Event::News(News::Purged(id("customer-1")));
+    super::replica::event(&mut events, |event| *event == news).await;
+    assert!(matches!(b.look_up("customer-1").await, LookUp::Fetch(_, None)));
+    a.tier.purge_all().await.unwrap();
+    super::replica::event(&mut events, |event| *event == Event::PurgedAll).await;
+    assert!(matches!(b.look_up("customer-2").await, LookUp::Fetch(_, None)));
+}
+
+#[tokio::test]
+async fn killed_primary_affects_only_its_slots() {
+    let mut cluster = Cluster::start();
+    let (a, _b) = filled(&cluster).await;
+    // The third, so that the address in the settings still responds.
+    cluster.nodes[2].kill();
+    let mut most = 0;
+    until("it is noticed", async || {
+        most = away(&a).await.max(most);
+        most > 0
+    })
+    .await;
+    most = away(&a).await.max(most);
+    assert!(most < CUSTOMERS * 2 / 3, "{most} of {CUSTOMERS} were away");
+    let recovery = recovers(&a).await;
+    println!("{most} of {CUSTOMERS} were away, for {recovery:?}");
+    assert!(recovery < RECOVERY, "{recovery:?}");
+}
+
+#[tokio::test]
+async fn hung_primary_affects_only_its_slots() {
+    let cluster = Cluster::start();
+    let (a, _b) = filled(&cluster).await;
+    cluster.nodes[1].stop();
+    let mut most = 0;
+    until("it is noticed", async || {
+        most = away(&a).await.max(most);
+        most > 0
+    })
+    .await;
+    most = away(&a).await.max(most);
+    assert!(most < CUSTOMERS * 2 / 3, "{most} of {CUSTOMERS} were away");
+    let recovery = recovers(&a).await;
+    println!("{most} of {CUSTOMERS} were away, for {recovery:?}");
+    assert!(recovery < RECOVERY, "{recovery:?}");
+    cluster.nodes[1].resume();
+}

@@ -1,0 +1,26 @@
+//! Tests of the shared tier with real servers: `tests/shared/run` installs Redis and runs them.
+//!
+//! Each test starts servers of its own. Two tiers in one process stand for two replicas: they share
+//! nothing but the server. `sharing` tests what replicas share, `news` what they announce, `failures`
+//! servers that hang, end, or refuse, `cluster` the same for one primary of a cluster, and `secrets` what
+//! the server gets to see.
+//!
+//! The servers' time is real, so the tests wait for effects, and never for a fixed time.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test that panics fails, as it should"
+)]
+
+mod cluster;
+mod failures;
+mod load;
+mod news;
+mod proxy;
+mod replica;
+mod secrets;
+mod server;
+mod sharing;

@@ -1,0 +1,362 @@
+//! What replicas share: values, leases, failures, limits and counts.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use futures_util::future::join_all;
+use juspay_bff::{
+    settings::Rate,
+    shared::{
+        Content, Failure, FailureCode, Found, LeaseId, LookUp, Need, Request, SharedTier as _,
+        Stored, Version, wait,
+    },
+};
+
+use super::{
+    replica::{BODY, KEY, NEXT_KEY, Replica, SetUp, id, pause, request, two, until},
+    server::Server,
+};
+
+fn code(text: &str) -> FailureCode {
+    FailureCode::new(text).unwrap()
+}
+
+async fn elsewhere(replica: &Replica, customer: &str) -> LeaseId {
+    match replica.look_up(customer).await {
+        LookUp::Elsewhere(id, None) => id,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn one_replica_fetches_and_the_other_gets_the_value() {
+    let server = Server::start();
+    let (a, b) = two(&server).await;
+    let lease = a.lease("alice").await;
+    assert_eq!(elsewhere(&b, "alice").await, lease.id);
+    let waiting = async {
+        let deadline = b.clock.monotonic().plus(Duration::from_secs(10));
+        wait::look_up(&b.tier, &*b.clock, request("alice"), deadline).await
+    };
+    let fetching = async {
+        pause().await;
+        a.store(lease).await
+    };
+    let (found, stored) = tokio::join!(waiting, fetching);
+    let Stored::Yes(version) = stored else { panic!("{stored:?}") };
+    let LookUp::Found(Found::Customer(found)) = found else { panic!("{found:?}") };
+    assert_eq!((found.json.with_token().as_ref(), found.version), (BODY.as_bytes(), version));
+    let now = b.clock.moment();
+    let remaining = found.life.end.remaining(now).as_secs();
+    assert!((850..900).contains(&remaining), "{remaining}");
+    assert_eq!((found.life.total.as_secs(), found.life.refresh_lead.as_secs()), (900, 10));
+    assert!(now.monotonic.since(found.life.born) < Duration::from_secs(20));
+    assert_eq!(a.count("fetch") + b.count("fetch"), 1);
+}
+
+#[tokio::test]
+async fn p4_many_replicas_make_one_fetch_per_customer() {
+    let server = Server::start();
+    let settings = "shared.timeout = '1s'";
+    let replicas =
+        join_all((0..5).map(|_| SetUp::new(server.url()).settings(settings).connected())).await;
+    let fetch = |replica: &Replica, customer: usize| {
+        let (tier, clock) = (replica.tier.clone(), std::sync::Arc::clone(&replica.clock));
+        let content = replica.content(Duration::from_mins(15));
+        async move {
+            let deadline = clock.monotonic().plus(Duration::from_secs(20));
+            let request = request(&format!("customer-{customer}"));
+            match wait::look_up(&tier, &*clock, request, deadline).await {
+                LookUp::Found(_) => 0,
+                LookUp::Fetch(lease, None) => {
+                    pause().await;
+                    assert!(matches!(tier.store(lease, content).await, Stored::Yes(_)));
+                    1
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    let all = replicas.iter().flat_map(|replica| (0..200).map(|number| fetch(replica, number)));
+    let fetches: usize = join_all(all).await.into_iter().sum();
+    assert_eq!(fetches, 200);
+}
+
+#[tokio::test]
+async fn juspays_failure_is_shared_with_those_that_wait() {
+    let server = Server::start();
+    let (a, b) = two(&server).await;
+    let lease = a.lease("alice").await;
+    let waited_for = Some(elsewhere(&b, "alice").await);
+    a.tier.fail(lease, Failure::Juspay(code("server_error"))).await;
+    let waiting = Request { waited_for, ..request("alice") };
+    let result = b.tier.look_up(waiting).await;
+    assert!(matches!(&result, LookUp::Failed(why) if *why == code("server_error")), "{result:?}");
+    // A request that comes later tries itself.
+    assert!(matches!(b.look_up("alice").await, LookUp::Fetch(_, None)));
+}
+
+#[tokio::test]
+async fn own_trouble_passes_the_lease_on_once() {
+    let server = Server::start();
+    let (a, b) = two(&server).await;
+    let lease = a.lease("alice").await;
+    let waited_for = Some(elsewhere(&b, "alice").await);
+    a.tier.fail(lease, Failure::Own(code("connection"))).await;
+    let waiting = Request { waited_for, ..request("alice") };
+    let LookUp::Fetch(second, None) = b.tier.look_up(waiting.clone()).await else { panic!() };
+    let waited_for = Some(elsewhere(&a, "alice").await);
+    assert_eq!(waited_for, Some(second.id));
+    b.tier.fail(second, Failure::Own(code("connection"))).await;
+    let result = a.tier.look_up(Request { waited_for, ..waiting }).await;
+    assert!(matches!(&result, LookUp::Failed(why) if *why == code("connection")), "{result:?}");
+}
+
+#[tokio::test]
+async fn lost_lease_cannot_store() {
+    let server = Server::start();
+    let (a, b) = two(&server).await;
+    let late = a.lease("alice").await;
+    // The lease expires, as if replica A had been paused.
+    let () = server.run(&format!("PEXPIRE {} 1", server.keys(":lease")[0]));
+    until("the lease has expired", async || server.keys(":lease").is_empty()).await;
+    let lease = b.lease("alice").await;
+    a.tier.renew(&late).await;
+    assert_eq!(a.store(late.clone()).await, Stored::Refused);
+    a.tier.fail(late, Failure::Juspay(code("timeout"))).await;
+    assert_eq!(elsewhere(&a, "alice").await, lease.id, "the other lease is untouched");
+    assert!(matches!(b.store(lease).await, Stored::Yes(_)));
+    assert_eq!((a.count("refused"), b.count("stored")), (1, 1));
+}
+
+#[tokio::test]
+async fn lease_expires_unless_it_is_renewed() {
+    let server = Server::start();
+    let (a, b) = two(&server).await;
+    let (kept, _dead) = (a.lease("kept").await, a.lease("dead").await);
+    let start = b.clock.monotonic();
+    let fetch = async {
+        until("the dead lease has expired", async || {
+            matches!(b.look_up("dead").await, LookUp::Fetch(..))
+        })
+        .await;
+    };
+    wait::renewed(&a.tier, &*a.clock, &kept, fetch).await;
+    assert!(b.clock.monotonic().since(start) >= Duration::from_millis(1400));
+    assert_eq!(elsewhere(&b, "kept").await, kept.id);
+    assert!(matches!(a.store(kept).await, Stored::Yes(_)));
+}
+
+#[tokio::test]
+async fn purge_during_a_fetch_discards_its_value() {
+    let server = Server::start();
+    let (a, b) = two(&server).await;
+    a.fetch("alice").await;
+    let need = Need { newer_than: Some(a.found("alice").await.version), ..Need::default() };
+    let LookUp::Fetch(lease, None) = b.look_up_with("alice", need).await else { panic!() };
+    assert_eq!(a.tier.purge(&id("alice")).await, Ok(()));
+    // The purge removed the value. New requests wait until the fetch has ended, then fetch.
+    assert_eq!(elsewhere(&a, "alice").await, lease.id);
+    assert_eq!(b.store(lease).await, Stored::Refused);
+    a.fetch("alice").await;
+    b.found("alice").await;
+}
+
+#[tokio::test]
+async fn purge_of_all_hides_every_value_from_every_replica() {
+    let server = Server::start();
+    let (a, b) = two(&server).await;
+    a.fetch("alice").await;
+    b.fetch("bob").await;
+    let late = b.lease("carol").await;
+    assert_eq!(a.tier.purge_all().await, Ok(()));
+    assert!(matches!(a.look_up("alice").await, LookUp::Fetch(_, None)));
+    until("replica B has heard of it", async || {
+        matches!(b.look_up("bob").await, LookUp::Fetch(_, None))
+    })
+    .await;
+    b.store(late).await;
+    assert!(
+        matches!(a.look_up("carol").await, LookUp::Fetch(_, None)),
+        "an old value is not found"
+    );
+}
+
+#[tokio::test]
+async fn need_decides_between_the_value_and_a_fetch() {
+    let server = Server::start();
+    let (a, b) = two(&server).await;
+    a.fetch("alice").await;
+    let version = a.found("alice").await.version;
+    let older = Some(Version(version.0 - 1));
+    let least_life = Duration::from_secs(60);
+    for met in [
+        Need { newer_than: older, ..Need::default() },
+        Need { max_age: Some(Duration::from_secs(60)), ..Need::default() },
+        Need { least_life, ..Need::default() },
+    ] {
+        let result = b.look_up_with("alice", met).await;
+        assert!(matches!(result, LookUp::Found(_)), "{met:?}: {result:?}");
+    }
+    pause().await;
+    for (unmet, has_fallback) in [
+        (Need { newer_than: Some(version), ..Need::default() }, false),
+        (Need { max_age: Some(Duration::ZERO), ..Need::default() }, true),
+        (Need { least_life: Duration::from_hours(1), ..Need::default() }, true),
+    ] {
+        let result = b.look_up_with("alice", unmet).await;
+        let LookUp::Fetch(lease, fallback) = result else { panic!("{unmet:?}: {result:?}") };
+        assert_eq!(fallback.is_some(), has_fallback, "{unmet:?}");
+        b.tier.fail(lease, Failure::Juspay(code("x"))).await;
+    }
+    // Below its own normal floor of 30 s, a value is a fallback.
+    let lease = a.lease("bob").await;
+    a.tier.store(lease, a.content(Duration::from_secs(25))).await;
+    assert!(matches!(b.look_up("bob").await, LookUp::Fetch(_, Some(_))));
+    assert!(matches!(a.look_up("bob").await, LookUp::Elsewhere(_, Some(_))));
+}
+
+#[tokio::test]
+async fn newer_value_has_a_larger_version() {
+    let server = Server::start();
+    let (a, b) = two(&server).await;
+    let mut newer_than = None;
+    for _ in 0..5 {
+        let need = Need { newer_than, ..Need::default() };
+        let LookUp::Fetch(lease, None) = a.look_up_with("alice", need).await else { panic!() };
+        let Stored::Yes(version) = a.store(lease).await else { panic!() };
+        assert!(newer_than < Some(version));
+        assert_eq!(b.found("alice").await.version, version);
+        newer_than = Some(version);
+    }
+}
+
+#[tokio::test]
+async fn missing_customer_is_shared() {
+    let server = Server::start();
+    let (a, b) = two(&server).await;
+    let lease = a.lease("alice").await;
+    let ttl = Duration::from_secs(2);
+    assert!(matches!(a.tier.store(lease, Content::NotFound { ttl }).await, Stored::Yes(_)));
+    let result = b.look_up_with("alice", Need { least_life: ttl * 60, ..Need::default() }).await;
+    let LookUp::Found(Found::NotFound { remaining }) = result else { panic!("{result:?}") };
+    assert!(remaining <= ttl);
+    until("it is forgotten", async || matches!(b.look_up("alice").await, LookUp::Fetch(..))).await;
+}
+
+#[tokio::test]
+async fn limit_of_forced_refreshes_is_exact_for_all_replicas() {
+    let server = Server::start();
+    let (a, b) = two(&server).await;
+    let rate = Rate { count: NonZeroU32::new(3).unwrap(), per: Duration::from_secs(3) };
+    let mut allowed = 0;
+    let force = Need { max_age: Some(Duration::ZERO), ..Need::default() };
+    for replica in [&a, &b, &a, &b, &a, &b] {
+        match replica.look_up_charged("alice", force, rate).await {
+            LookUp::Fetch(lease, _) => {
+                allowed += 1;
+                // Waiting for another's fetch costs nothing.
+                let waiting = a.look_up_charged("alice", force, rate).await;
+                assert!(matches!(waiting, LookUp::Elsewhere(..)));
+                replica.tier.fail(lease, Failure::Juspay(code("x"))).await;
+            }
+            LookUp::Limited => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(allowed, 3);
+    assert!(matches!(a.look_up_charged("bob", force, rate).await, LookUp::Fetch(..)));
+    until("the allowance grows", async || {
+        matches!(b.look_up_charged("alice", force, rate).await, LookUp::Fetch(..))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn hand_outs_are_counted_together_per_version() {
+    let server = Server::start();
+    let (a, b) = two(&server).await;
+    let add = async |replica: &Replica, version, number| {
+        replica.tier.add_hand_outs(&id("alice"), Version(version), number).await.unwrap()
+    };
+    assert_eq!(add(&a, 1, 2).await, 2);
+    assert_eq!(add(&b, 1, 3).await, 5);
+    assert_eq!(add(&b, 2, 1).await, 1);
+    assert_eq!(add(&a, 1, 1).await, 6);
+}
+
+#[tokio::test]
+async fn p1_value_of_another_customer_is_never_served() {
+    let server = Server::start();
+    let (a, b) = two(&server).await;
+    a.fetch("alice").await;
+    let alice = server.keys(":value").swap_remove(0);
+    a.fetch("bob").await;
+    let bob = server.keys(":value").into_iter().find(|name| *name != alice).unwrap();
+    let () = server.run(&format!("COPY {alice} {bob} REPLACE"));
+    // It is counted, passed over, and replaced.
+    let LookUp::Fetch(lease, None) = b.look_up("bob").await else { panic!() };
+    assert!(b.count("unreadable") >= 1);
+    b.store(lease).await;
+    b.found("bob").await;
+}
+
+#[tokio::test]
+async fn damaged_values_are_replaced() {
+    let server = Server::start();
+    let (a, b) = two(&server).await;
+    a.fetch("alice").await;
+    let name = server.keys(":value").swap_remove(0);
+    for value in ["", "x", "c1234", "c99999999999990000000000", "n99999999999990000000000abc"] {
+        let mut command = redis::cmd("SET");
+        command.arg(&name).arg(value).arg("KEEPTTL");
+        let () = command.query(&mut server.connection()).unwrap();
+        let result = b.look_up("alice").await;
+        let is_handled = matches!(result, LookUp::Fetch(_, None) | LookUp::Away(_));
+        assert!(is_handled, "{value}: {result:?}");
+        let () = server.run("FLUSHALL");
+    }
+}
+
+#[tokio::test]
+async fn keys_rotate_without_an_extra_fetch() {
+    let server = Server::start();
+    let steps = [&[KEY][..], &[KEY, NEXT_KEY], &[NEXT_KEY, KEY], &[NEXT_KEY]];
+    let replicas =
+        join_all(steps.map(|keys| SetUp::new(server.url()).keys(keys).connected())).await;
+    for (number, pair) in replicas.windows(2).enumerate() {
+        let customer = format!("customer-{number}");
+        pair[0].fetch(&customer).await;
+        pair[1].found(&customer).await;
+        let back = format!("back-{number}");
+        pair[1].fetch(&back).await;
+        pair[0].found(&back).await;
+    }
+}
+
+#[tokio::test]
+async fn lost_response_leaves_a_lease_that_can_store() {
+    let server = Server::start();
+    let (a, b) = two(&server).await;
+    let () = server.run("CLIENT PAUSE 400 ALL");
+    let result = a.look_up("alice").await;
+    let LookUp::Away(Some(lease)) = result else { panic!("{result:?}") };
+    until(
+        "the server responds again",
+        async || matches!(b.look_up("alice").await, LookUp::Elsewhere(id, None) if id == lease.id),
+    )
+    .await;
+    a.until_connected().await;
+    assert!(matches!(a.store(lease).await, Stored::Yes(_)));
+    b.found("alice").await;
+}
+
+#[tokio::test]
+async fn other_settings_share_nothing() {
+    let server = Server::start();
+    let a = SetUp::new(server.url()).connected().await;
+    a.fetch("alice").await;
+    for settings in ["juspay.merchant_id = 'other'", "response.fields = ['id', 'juspay']"] {
+        let b = SetUp::new(server.url()).settings(settings).connected().await;
+        assert!(matches!(b.look_up("alice").await, LookUp::Fetch(_, None)), "{settings}");
+    }
+}
