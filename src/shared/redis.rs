@@ -405,8 +405,7 @@ impl Inner {
 
     async fn purge_all(&self) -> Result<(), Unreached> {
         let Board { names, generation, .. } = &*self.board;
-        let known = generation.load(Ordering::Acquire).to_string().into_bytes();
-        let arguments = vec![known, names.channel().into_bytes()];
+        let arguments = vec![generation.load(Ordering::Acquire).to_string().into_bytes()];
         let keys = vec![names.generation()];
         let timeout = self.patience();
         let call = Call { script: &script::PURGE_ALL, keys, arguments, timeout };

@@ -29,6 +29,11 @@ impl Cluster {
             "2000",
             "--cluster-config-file",
             "nodes.conf",
+            // Otherwise, all slots are down while one is.
+            "--cluster-require-full-coverage",
+            "no",
+            "--repl-diskless-sync-delay",
+            "0",
         ];
         let nodes: Vec<_> = (0..6).map(|_| Server::with(&arguments)).collect();
         let addresses: Vec<_> =
@@ -46,7 +51,10 @@ impl Cluster {
                 let info: String = node.run("CLUSTER INFO");
                 let nodes: String = node.run("CLUSTER NODES");
                 let replicas = nodes.lines().filter(|line| line.contains("slave"));
-                info.contains("cluster_state:ok") && replicas.count() == 3
+                let replication: String = node.run("INFO replication");
+                info.contains("cluster_state:ok")
+                    && replicas.count() == 3
+                    && !replication.contains("master_link_status:down")
             };
             cluster.nodes.iter().all(is_ready).then_some(())
         });

@@ -85,18 +85,11 @@ async fn wrong_password_that_is_corrected_in_its_file() {
     replica.fetch("alice").await;
     // And the reverse: the server's password changes, then the file.
     let () = server.run("CONFIG SET requirepass new");
-    let kill = "CLIENT KILL TYPE normal SKIPME no";
-    // The administrator's own connection is killed too.
-    let mut connection = redis::Client::open(format!("redis://:new@127.0.0.1:{}", server.port))
-        .unwrap()
-        .get_connection()
-        .unwrap();
-    let mut words = kill.split(' ');
-    let mut command = redis::cmd(words.next().unwrap());
-    words.for_each(|word| {
-        command.arg(word);
-    });
-    drop(command.query::<()>(&mut connection));
+    let address = format!("redis://:new@127.0.0.1:{}", server.port);
+    let mut administrator = redis::Client::open(address).unwrap().get_connection().unwrap();
+    // The tier's connection is one that has subscribed.
+    let mut command = redis::cmd("CLIENT");
+    let () = command.arg(&["KILL", "TYPE", "pubsub"]).query(&mut administrator).unwrap();
     until("the connection has ended", async || {
         matches!(replica.look_up("alice").await, LookUp::Away(_))
     })

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use juspay_bff::{
-    shared::{Event, LookUp, News, SharedTier as _, Version},
-};
+use juspay_bff::shared::{Event, LookUp, News, SharedTier as _, Version};
 
 use super::{
     replica::{event, id, two, until},

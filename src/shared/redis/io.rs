@@ -146,6 +146,10 @@ async fn run(link: &Link, call: &Call) -> Result<Value, CallError> {
         Some(Err(error)) if is_out_of_memory(&error) => {
             (Outcome::Responded, Err(CallError::OutOfMemory))
         }
+        // A new connection would not help: the slot has no primary, or the cluster is incomplete.
+        Some(Err(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::ClusterDown) => {
+            (Outcome::Responded, Err(CallError::Failed))
+        }
         Some(Err(_)) => (Outcome::Lost, Err(CallError::Failed)),
         None => (Outcome::Timeout, Err(CallError::Timeout)),
     };
