@@ -70,6 +70,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("tls", &[]),
     ("traces", &[]),
     ("watched_file", &[]),
+    ("shared", &[]),
     ("juspay", &[]),
     ("auth", &[]),
     ("cache", &["juspay"]),
@@ -129,6 +130,9 @@ const SIMULATOR: &[&str] = &["src/commands/simulation.rs", "src/demo.rs"];
 
 /// Where OTLP's messages and their encoder may be used.
 const OTLP: &[&str] = &["src/traces/export/otlp.rs"];
+
+/// Where the client of Redis and the slots of its cluster may be used.
+const REDIS: &[&str] = &["src/shared/redis.rs", "src/shared/redis/"];
 
 /// Where a span may have an attribute that is not a constant of the program: an issuer's name, the
 /// request's id, Juspay's host.
@@ -296,6 +300,7 @@ fn http_libraries_are_used_only_in_http_modules() {
             ("awc", AWC),
             ("opentelemetry_proto", OTLP),
             ("prost", OTLP),
+            ("crc16", REDIS),
         ] {
             let is_test =
                 ["/tests.rs", "/tests/", "/testing.rs"].iter().any(|it| path.contains(it));
@@ -312,6 +317,17 @@ fn only_the_demo_and_its_commands_use_the_simulator() {
     for (path, code) in sources() {
         let is_allowed = SIMULATOR.iter().any(|home| path.starts_with(home));
         assert!(is_allowed || !code.contains("simulator::"), "{path} uses the simulator");
+    }
+}
+
+#[test]
+fn redis_is_used_only_by_the_shared_tier() {
+    for (path, code) in sources() {
+        let is_allowed = REDIS.iter().any(|home| path.starts_with(home));
+        // `shared::redis` is the module.
+        let code = code.replace("shared::redis", "").replace("mod redis", "");
+        let uses_it = ["redis::", "use redis;"].iter().any(|part| code.contains(part));
+        assert!(is_allowed || !uses_it, "{path} uses redis");
     }
 }
 

@@ -7,6 +7,7 @@ mod hmac;
 mod introspection;
 mod messages;
 mod secrets;
+mod shared;
 mod tls;
 
 use std::{collections::BTreeSet, time::Duration};

@@ -2,10 +2,8 @@
 //!
 //! `script` has the scripts that look up, lease and store; `names`, `sealing` and `entry` determine what
 //! the server gets to see; `io` runs calls on a thread of its own, through the connection that `manager`
-//! keeps; `health` decides which nodes may be used, and `news` is how replicas hear of purges. This file
-//! puts them together. No other file uses the crate `redis`.
-//!
-//! A look-up is never repeated when its response is lost, because it may have taken the lease.
+//! keeps; `health` decides which nodes may be used, and `news` is how replicas learn of purges.
+//! `operations` calls the scripts. No module outside this one uses the crate `redis`.
 
 mod connection;
 mod entry;
@@ -14,21 +12,18 @@ mod io;
 mod manager;
 mod names;
 mod news;
+mod operations;
+mod reply;
 mod script;
 mod sealing;
 
 use std::{
     fmt,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::AtomicU64},
     thread,
-    time::Duration,
 };
 
-use ::redis::Value;
 use futures_util::future::{FutureExt as _, LocalBoxFuture};
 use secrecy::ExposeSecret as _;
 use tokio::{
@@ -37,33 +32,25 @@ use tokio::{
 };
 
 use self::{
-    connection::{Connector, items},
-    entry::{Arrival, Decoded, millis},
-    io::{Call, CallError, Io, Link},
+    connection::Connector,
+    io::{Io, Link},
     manager::Manager,
     names::Names,
-    news::{Board, NewsReader, number},
-    script::Script,
+    news::{Board, NewsReader},
+    operations::{Operations, Outcome},
 };
 use super::{
-    Content, Events, Failure, FailureCode, Found, LEASE_TIME, Lease, LeaseId, LookUp, News,
-    Request, SharedCustomer, SharedTier, Stored, Unreached, Version,
+    Content, Events, Failure, Lease, LookUp, News, Request, SharedTier, Stored, Unreached, Version,
 };
 use crate::{
-    clock::{Clock, Moment},
+    clock::Clock,
     customer::CustomerId,
     metrics::{self, Series as _},
     regular_file::ReadError,
     secret_file::{self, SecretFileError},
-    settings::{Rate, Settings, SharedKeyError},
+    settings::{Settings, SharedKeyError},
     watched_file::{FileSource, Reloadable, WatchedFile},
 };
-
-/// How long a failed or passed-on lease stays, for those that wait for it.
-const FAILURE_TIME: Duration = Duration::from_secs(2);
-
-/// Least timeout of purges and announcements, which no phone waits for.
-const ADMIN_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Events that a slow subscriber may be behind.
 const EVENTS: usize = 1024;
@@ -98,60 +85,7 @@ pub enum SetUpError {
 
 /// The shared tier. Clones are the same; the thread ends with the last one.
 #[derive(Clone)]
-pub struct RedisTier(Arc<Inner>);
-
-struct Inner {
-    board: Arc<Board>,
-    io: Io,
-    timeout: Duration,
-    max_life: Duration,
-    clock: Arc<dyn Clock>,
-    metrics: metrics::Shared,
-}
-
-/// How an operation ended.
-#[derive(Debug, Clone, Copy)]
-enum Outcome {
-    Found,
-    Fetch,
-    Elsewhere,
-    Failed,
-    Limited,
-    Unreadable,
-    Stored,
-    Refused,
-    Away(CallError),
-}
-
-impl CallError {
-    metrics::labels! {
-        const fn label(self) in LABELS {
-            Self::Disconnected => "disconnected",
-            Self::BreakerOpen => "breaker_open",
-            Self::Busy => "busy",
-            Self::Timeout => "timeout",
-            Self::OutOfMemory => "out_of_memory",
-            Self::Failed => "error",
-        }
-    }
-}
-
-impl Outcome {
-    metrics::labels! {
-        /// The label of `shared_requests_total{outcome}`.
-        const fn label(self) in LABELS {
-            Self::Found => "found",
-            Self::Fetch => "fetch",
-            Self::Elsewhere => "elsewhere",
-            Self::Failed => "failed",
-            Self::Limited => "limited",
-            Self::Unreadable => "unreadable",
-            Self::Stored => "stored",
-            Self::Refused => "refused";
-            Self::Away(error) => (error.label()) of CallError::LABELS,
-        }
-    }
-}
+pub struct RedisTier(Arc<Operations>);
 
 impl RedisTier {
     /// Reads the key files and starts the thread. Blocks the thread for a bounded time, but not for the
@@ -197,7 +131,7 @@ impl RedisTier {
             // Doesn't wait for a DNS lookup of the server's name.
             runtime.shutdown_background();
         })?;
-        Ok(Self(Arc::new(Inner {
+        Ok(Self(Arc::new(Operations {
             board,
             io: Io { link, jobs },
             timeout: settings.shared.timeout,
@@ -219,208 +153,6 @@ impl RedisTier {
 impl fmt::Debug for RedisTier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisTier").finish_non_exhaustive()
-    }
-}
-
-impl Inner {
-    async fn call(
-        &self,
-        script: &'static Script,
-        keys: Vec<String>,
-        arguments: Vec<Vec<u8>>,
-    ) -> Result<Value, CallError> {
-        self.io.call(Call { script, keys, arguments, timeout: self.timeout }).await
-    }
-
-    fn count(&self, outcome: Outcome) {
-        self.metrics.requests.with_label_values(&[outcome.label()]).inc();
-    }
-
-    async fn look_up(&self, mut request: Request) -> LookUp {
-        let start = self.clock.monotonic();
-        let mut result = self.look_up_once(&request).await;
-        if let Err(unusable) = result {
-            // The value is passed over from now on. This is another look-up, not a repeated one: the
-            // first took no lease.
-            request.need.newer_than = Some(unusable);
-            result = self.look_up_once(&request).await;
-        }
-        self.metrics
-            .duration
-            .with_label_values::<&str>(&[])
-            .observe(self.clock.monotonic().since(start).as_secs_f64());
-        result.unwrap_or(LookUp::Away(None))
-    }
-
-    /// Returns the version of a value that can't be used as an error.
-    async fn look_up_once(&self, request: &Request) -> Result<LookUp, Version> {
-        let sent = self.clock.moment();
-        let generation = self.board.generation.load(Ordering::Acquire);
-        let customer = &request.customer;
-        let lease = Lease {
-            customer: customer.clone(),
-            id: LeaseId::random(),
-            generation,
-            since: sent.monotonic,
-        };
-        let keys = self.board.names.customer(generation, customer);
-        let value_key = keys.value();
-        let names = vec![value_key.clone(), keys.lease(), keys.limit()];
-        let arguments = look_up_arguments(request, lease.id);
-        let response = match self.call(&script::LOOK_UP, names, arguments).await {
-            Ok(response) => response,
-            Err(error) => {
-                self.count(Outcome::Away(error));
-                return Ok(LookUp::Away(error.may_have_run().then_some(lease)));
-            }
-        };
-        let read = |value: &[Value]| self.read(customer, &value_key, value, sent);
-        let fallback = |value: &[Value]| match read(value) {
-            Read::Usable(Found::Customer(customer)) => Some(customer),
-            Read::Usable(Found::NotFound { .. }) | Read::Unusable(_) | Read::None => None,
-        };
-        let (outcome, result) = match items(&response) {
-            [tag, value @ ..] if is(tag, b"found") => match read(value) {
-                Read::Usable(found) => (Outcome::Found, LookUp::Found(found)),
-                Read::Unusable(version) => return Err(version),
-                Read::None => (Outcome::Unreadable, LookUp::Away(None)),
-            },
-            [tag, value @ ..] if is(tag, b"fetch") => {
-                (Outcome::Fetch, LookUp::Fetch(lease, fallback(value)))
-            }
-            [tag, id, value @ ..] if is(tag, b"elsewhere") => match lease_id(id) {
-                Some(id) => (Outcome::Elsewhere, LookUp::Elsewhere(id, fallback(value))),
-                None => (Outcome::Unreadable, LookUp::Away(None)),
-            },
-            [tag, code] if is(tag, b"failed") => match failure_code(code) {
-                Some(code) => (Outcome::Failed, LookUp::Failed(code)),
-                None => (Outcome::Unreadable, LookUp::Away(None)),
-            },
-            [tag] if is(tag, b"limited") => (Outcome::Limited, LookUp::Limited),
-            _ => (Outcome::Unreadable, LookUp::Away(None)),
-        };
-        self.count(outcome);
-        Ok(result)
-    }
-
-    /// Reads `[value, time to live, age]`.
-    fn read(&self, customer: &CustomerId, key: &str, value: &[Value], sent: Moment) -> Read {
-        let [Value::BulkString(value), Value::Int(left), Value::Int(age)] = value else {
-            return Read::None;
-        };
-        let [left, age] = [*left, *age].map(|it| Duration::from_millis(it.try_into().unwrap_or(0)));
-        let Some((kind, version, sealed)) = value_parts(value) else {
-            self.count(Outcome::Unreadable);
-            return Read::None;
-        };
-        let arrival = Arrival { sent, left, age, max_life: self.max_life };
-        let plain = self.board.keys.current().open(key, sealed);
-        let decoded = plain.and_then(|plain| entry::decode(customer, &plain, &arrival));
-        match (kind, decoded) {
-            (b'c', Some(Decoded::Customer(json, life))) => {
-                Read::Usable(Found::Customer(SharedCustomer { json, life, version }))
-            }
-            (b'n', Some(Decoded::NotFound)) => Read::Usable(Found::NotFound { remaining: left }),
-            (_, Some(Decoded::Expired)) => Read::Unusable(version),
-            _ => {
-                self.count(Outcome::Unreadable);
-                Read::Unusable(version)
-            }
-        }
-    }
-
-    async fn store(&self, lease: Lease, content: Content) -> Stored {
-        let keys = self.board.names.customer(lease.generation, &lease.customer);
-        let name = keys.value();
-        let now = self.clock.moment();
-        let sealed = entry::encode(&lease.customer, &content, lease.since, now).and_then(|it| {
-            let sealed = self.board.keys.current().seal(&name, it.plain)?;
-            let [age, floor, ttl] = [it.age, it.normal_floor, it.ttl].map(text_of_millis);
-            Some(vec![text_of_lease(lease.id), it.kind.into(), age, floor, ttl, sealed])
-        });
-        let Some(arguments) = sealed else { return Stored::Refused };
-        match self.call(&script::STORE, vec![name, keys.lease()], arguments).await {
-            Ok(version) => match number(&version) {
-                Some(version) => {
-                    self.count(Outcome::Stored);
-                    Stored::Yes(Version(version))
-                }
-                None => {
-                    self.count(Outcome::Refused);
-                    Stored::Refused
-                }
-            },
-            Err(error) => {
-                self.count(Outcome::Away(error));
-                Stored::Unreached
-            }
-        }
-    }
-
-    async fn renew(&self, lease: Lease) {
-        let keys = self.board.names.customer(lease.generation, &lease.customer);
-        let arguments = vec![text_of_lease(lease.id), text_of_millis(LEASE_TIME)];
-        self.call(&script::RENEW, vec![keys.lease()], arguments)
-            .await
-            .map(drop)
-            .unwrap_or_default();
-    }
-
-    async fn fail(&self, lease: Lease, failure: Failure) {
-        let keys = self.board.names.customer(lease.generation, &lease.customer);
-        let (mark, code) = match failure {
-            Failure::Juspay(code) => ("!", code),
-            Failure::Own(code) => ("?", code),
-        };
-        let code = code.as_str().into();
-        let time = text_of_millis(FAILURE_TIME);
-        let arguments = vec![text_of_lease(lease.id), mark.into(), code, time];
-        self.call(&script::FAIL, vec![keys.lease()], arguments).await.map(drop).unwrap_or_default();
-    }
-
-    async fn add_hand_outs(
-        &self,
-        customer: CustomerId,
-        version: Version,
-        added: u32,
-    ) -> Result<u64, Unreached> {
-        let generation = self.board.generation.load(Ordering::Acquire);
-        let keys = self.board.names.customer(generation, &customer);
-        let arguments = vec![added.to_string().into_bytes(), text_of_millis(self.max_life)];
-        let total = self.call(&script::HAND_OUTS, vec![keys.hand_outs(version.0)], arguments).await;
-        total.ok().as_ref().and_then(number).ok_or(Unreached)
-    }
-
-    async fn purge(&self, customer: CustomerId) -> Result<(), Unreached> {
-        let generation = self.board.generation.load(Ordering::Acquire);
-        let keys = self.board.names.customer(generation, &customer);
-        let keys = vec![keys.value(), keys.lease()];
-        let purge =
-            Call { script: &script::PURGE, keys, arguments: Vec::new(), timeout: self.patience() };
-        let purged = self.io.call(purge).await;
-        // The others purge their memory even if the value could not be removed.
-        let announced = self.announce(News::Purged(customer)).await;
-        purged.map_err(|_| Unreached).and(announced)
-    }
-
-    async fn purge_all(&self) -> Result<(), Unreached> {
-        let Board { names, generation, .. } = &*self.board;
-        let arguments = vec![generation.load(Ordering::Acquire).to_string().into_bytes()];
-        let keys = vec![names.generation()];
-        let timeout = self.patience();
-        let call = Call { script: &script::PURGE_ALL, keys, arguments, timeout };
-        let begun = self.io.call(call).await.ok().as_ref().and_then(number).ok_or(Unreached)?;
-        generation.fetch_max(begun, Ordering::AcqRel);
-        Ok(())
-    }
-
-    async fn announce(&self, news: News) -> Result<(), Unreached> {
-        let call = self.board.announcement(&news, self.patience()).ok_or(Unreached)?;
-        self.io.call(call).await.map(drop).map_err(|_| Unreached)
-    }
-
-    fn patience(&self) -> Duration {
-        self.timeout.max(ADMIN_TIMEOUT)
     }
 }
 
@@ -475,15 +207,6 @@ impl SharedTier for RedisTier {
     }
 }
 
-/// A value as it was read.
-enum Read {
-    Usable(Found),
-    /// It has expired, or does not open.
-    Unusable(Version),
-    /// There is none, or not even its version is readable.
-    None,
-}
-
 /// Reads a file of keys. Blocks the thread for a bounded time.
 fn key_file<T>(
     path: Option<&Path>,
@@ -497,53 +220,4 @@ fn key_file<T>(
         parse(text.expose_secret()).map_err(content)
     };
     FileSource::open(&path, secret_file::MAX_BYTES, parse).map(WatchedFile::from)
-}
-
-fn look_up_arguments(request: &Request, id: LeaseId) -> Vec<Vec<u8>> {
-    let Request { need, charge, waited_for, .. } = request;
-    let newer_than = need.newer_than.map_or_else(|| "-1".to_owned(), |it| it.0.to_string());
-    let interval = |rate: Rate| rate.per.checked_div(rate.count.get()).unwrap_or_default();
-    let interval = charge.map(|rate| interval(rate).as_micros().to_string().into_bytes());
-    let burst = charge.map(|rate| rate.count.to_string().into_bytes());
-    vec![
-        text_of_lease(id),
-        text_of_millis(LEASE_TIME),
-        newer_than.into_bytes(),
-        text_of_millis(need.least_life),
-        need.max_age.map(text_of_millis).unwrap_or_default(),
-        waited_for.map(text_of_lease).unwrap_or_default(),
-        interval.unwrap_or_default(),
-        burst.unwrap_or_default(),
-    ]
-}
-
-fn text_of_millis(duration: Duration) -> Vec<u8> {
-    millis(duration).to_string().into_bytes()
-}
-
-fn text_of_lease(id: LeaseId) -> Vec<u8> {
-    format!("{:032x}", id.0).into_bytes()
-}
-
-fn lease_id(value: &Value) -> Option<LeaseId> {
-    u128::from_str_radix(text(value)?, 16).ok().map(LeaseId)
-}
-
-fn failure_code(value: &Value) -> Option<FailureCode> {
-    FailureCode::new(text(value)?)
-}
-
-fn text(value: &Value) -> Option<&str> {
-    if let Value::BulkString(bytes) = value { str::from_utf8(bytes).ok() } else { None }
-}
-
-fn is(value: &Value, tag: &[u8]) -> bool {
-    matches!(value, Value::BulkString(bytes) if bytes == tag)
-}
-
-/// The kind, the version and the encrypted entry of a value (`look_up.lua`).
-fn value_parts(value: &[u8]) -> Option<(u8, Version, &[u8])> {
-    let (head, sealed) = value.split_at_checked(24)?;
-    let version = str::from_utf8(head.get(1..14)?).ok()?.parse().ok()?;
-    Some((*head.first()?, Version(version), sealed))
 }

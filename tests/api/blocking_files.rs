@@ -23,7 +23,7 @@ use crate::support::{
 const SECOND: Duration = Duration::from_secs(1);
 
 /// All settings that name a file.
-const FILES: [&str; 16] = [
+const FILES: [&str; 20] = [
     "server.admin_token_file",
     "server.tls.cert_file",
     "server.tls.key_file",
@@ -40,6 +40,10 @@ const FILES: [&str; 16] = [
     "log.customer_ref_key_file",
     "traces.headers_file",
     "traces.ca_file",
+    "shared.password_file",
+    "shared.key_file",
+    "shared.name_key_file",
+    "shared.ca_file",
 ];
 
 const HMAC_SECRET: &str = "auth.issuers.shared.hmac_secret_file";

@@ -1,5 +1,5 @@
-//! What the server gets to see: nothing that identifies a customer, and no token (promise P2). What is
-//! logged about the tier does not either.
+//! What the server gets to see: nothing that identifies a customer, and no token (promise P2). Connections
+//! by TLS, and the least rights of a user.
 
 use std::fs;
 
@@ -89,4 +89,64 @@ async fn changed_key_file_is_reloaded() {
     let next = SetUp::new(server.url()).keys(&[super::replica::NEXT_KEY]).connected().await;
     replica.fetch("bob").await;
     next.found("bob").await;
+}
+
+/// The least rights of the tier's user, but for a cluster's `+cluster|slots`.
+const RIGHTS: &str = "resetkeys ~juspay-bff:* resetchannels &juspay-bff:news -@all +eval +evalsha +get \
+                      +set +del +pexpire +pttl +getrange +incr +incrby +exists +xadd +xrange +persist \
+                      +publish +subscribe +time";
+
+#[tokio::test]
+async fn tls_and_a_user_with_the_least_rights_suffice() {
+    let files = tempfile::tempdir().unwrap();
+    let ca = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let write = |name: &str, text: String| {
+        let path = files.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let certificate = write("certificate", ca.cert.pem());
+    let key = write("key", ca.signing_key.serialize_pem());
+    let port = super::server::free_port();
+    let server = Server::with(&[
+        "--tls-port",
+        &port.to_string(),
+        "--tls-auth-clients",
+        "no",
+        "--tls-cert-file",
+        &certificate,
+        "--tls-key-file",
+        &key,
+        "--tls-ca-cert-file",
+        &certificate,
+    ]);
+    let () = server.run(&format!("ACL SETUSER bff on >hush {RIGHTS}"));
+    let password = write("password", "hush".to_owned());
+    let settings = format!("shared.password_file = '{password}'\n");
+    let url = format!("rediss://bff@localhost:{port}");
+    let trusted = format!("{settings}shared.ca_file = '{certificate}'");
+    let a = SetUp::new(&url).settings(&trusted).connected().await;
+    let b = SetUp::new(&url).settings(&trusted).connected().await;
+    let mut events = b.tier.events();
+    a.fetch("alice").await;
+    let version = b.found("alice").await.version;
+    a.tier.add_hand_outs(&id("alice"), version, 1).await.unwrap();
+    let lease = a.lease("bob").await;
+    a.tier.renew(&lease).await;
+    let code = juspay_bff::shared::FailureCode::new("x").unwrap();
+    a.tier.fail(lease, juspay_bff::shared::Failure::Own(code)).await;
+    let rate = juspay_bff::settings::Rate {
+        count: std::num::NonZeroU32::MIN,
+        per: std::time::Duration::from_secs(60),
+    };
+    b.look_up_charged("bob", juspay_bff::shared::Need::default(), rate).await;
+    a.tier.purge(&id("alice")).await.unwrap();
+    event(&mut events, |event| matches!(event, juspay_bff::shared::Event::News(_))).await;
+    a.tier.purge_all().await.unwrap();
+    assert_eq!((a.count("error"), b.count("error")), (0, 0));
+    assert_eq!((a.state("connected"), b.state("connected")), (1, 1));
+    // An unknown authority is not trusted.
+    let other = SetUp::new(&url).settings(&settings).open();
+    super::replica::until("the connection fails", async || other.state("disconnected") == 1).await;
+    assert!(matches!(other.look_up("x").await, juspay_bff::shared::LookUp::Away(None)));
 }

@@ -62,15 +62,12 @@ impl Server {
         server
     }
 
-    /// Waits until it answers, even if only to reject.
+    /// Waits until it answers.
     fn wait(&self) {
-        until("the server answers", || std::net::TcpStream::connect(("127.0.0.1", self.port)).ok());
-        if !self.arguments.iter().any(|it| it == "--requirepass" || it == "--tls-port") {
-            until("the server is ready", || {
-                let mut connection = self.client().get_connection().ok()?;
-                redis::cmd("PING").query::<String>(&mut connection).ok()
-            });
-        }
+        until("the server is ready", || {
+            let mut connection = self.client().get_connection().ok()?;
+            redis::cmd("PING").query::<String>(&mut connection).ok()
+        });
     }
 
     pub(super) fn url(&self) -> String {

@@ -1,9 +1,11 @@
 //! What replicas share: values, leases, failures, limits and counts.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
+use jiff::{SignedDuration, Timestamp};
 use juspay_bff::{
+    clock::{Clock, Monotonic, SystemClock},
     settings::Rate,
     shared::{
         Content, Failure, FailureCode, Found, LeaseId, LookUp, Need, Request, SharedTier as _,
@@ -60,7 +62,7 @@ async fn p4_many_replicas_make_one_fetch_per_customer() {
     let replicas =
         join_all((0..5).map(|_| SetUp::new(server.url()).settings(settings).connected())).await;
     let fetch = |replica: &Replica, customer: usize| {
-        let (tier, clock) = (replica.tier.clone(), std::sync::Arc::clone(&replica.clock));
+        let (tier, clock) = (replica.tier.clone(), Arc::clone(&replica.clock));
         let content = replica.content(Duration::from_mins(15));
         async move {
             let deadline = clock.monotonic().plus(Duration::from_secs(20));
@@ -359,5 +361,53 @@ async fn other_settings_share_nothing() {
     for settings in ["juspay.merchant_id = 'other'", "response.fields = ['id', 'juspay']"] {
         let b = SetUp::new(server.url()).settings(settings).connected().await;
         assert!(matches!(b.look_up("alice").await, LookUp::Fetch(_, None)), "{settings}");
+    }
+}
+
+/// A clock whose wall clock is off.
+#[derive(Debug)]
+struct WrongClock(SignedDuration);
+
+impl Clock for WrongClock {
+    fn now(&self) -> Timestamp {
+        SystemClock.now() + self.0
+    }
+
+    fn monotonic(&self) -> Monotonic {
+        SystemClock.monotonic()
+    }
+
+    fn sleep_until(&self, deadline: Monotonic) -> BoxFuture<'static, ()> {
+        SystemClock.sleep_until(deadline)
+    }
+}
+
+#[tokio::test]
+async fn p3_clocks_that_are_off_by_a_minute_never_lengthen_a_life() {
+    let server = Server::start();
+    let life = Duration::from_secs(100);
+    for (number, (writer, reader)) in
+        [(0, 0), (-60, 0), (60, 0), (0, -60), (0, 60), (-60, 60), (60, -60)].into_iter().enumerate()
+    {
+        let replica = |seconds| {
+            let clock = Arc::new(WrongClock(SignedDuration::from_secs(seconds)));
+            SetUp { clock, ..SetUp::new(server.url()) }.connected()
+        };
+        let (a, b) = (replica(writer).await, replica(reader).await);
+        let customer = format!("customer-{number}");
+        let lease = a.lease(&customer).await;
+        let end = SystemClock.monotonic().plus(life);
+        assert!(matches!(a.tier.store(lease, a.content(life)).await, Stored::Yes(_)));
+        let result = b.look_up(&customer).await;
+        let LookUp::Found(Found::Customer(found)) = result else {
+            assert_eq!((writer, reader), (-60, 60), "{result:?}");
+            continue;
+        };
+        let now = b.clock.moment();
+        let remaining = found.life.end.remaining(now);
+        assert!(remaining <= end.since(now.monotonic), "{writer} {reader}: {remaining:?}");
+        if (writer, reader) == (0, 0) {
+            assert!(remaining > Duration::from_secs(80), "{remaining:?}");
+        }
     }
 }

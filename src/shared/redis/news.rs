@@ -24,6 +24,7 @@ use super::{
     connection::{ConnectError, Connection, items},
     io::Call,
     names::Names,
+    reply::number,
     script::{NEWS, PUBLISH},
     sealing::SealingKeys,
 };
@@ -219,13 +220,4 @@ fn entry_parts(entry: &Value) -> Option<(u64, &[u8])> {
     let [_, Value::BulkString(sealed)] = items(fields) else { return None };
     let number = str::from_utf8(id).ok()?.strip_suffix("-0")?.parse().ok()?;
     Some((number, sealed))
-}
-
-/// A number that a script returned as text.
-pub(super) fn number(value: &Value) -> Option<u64> {
-    match value {
-        Value::Int(number) => u64::try_from(*number).ok(),
-        Value::BulkString(text) => str::from_utf8(text).ok()?.parse().ok(),
-        _ => None,
-    }
 }
