@@ -21,7 +21,7 @@ use std::{fmt, time::Duration};
 
 use futures_util::future::LocalBoxFuture;
 use jiff::Timestamp;
-use tokio::sync::broadcast;
+use tokio::sync::mpsc;
 
 use crate::{
     clock::{Moment, Monotonic},
@@ -61,11 +61,9 @@ pub trait SharedTier: fmt::Debug + Send + Sync {
     /// Removes all customers from the tier, and announces it to the other replicas.
     fn purge_all(&self) -> LocalBoxFuture<'static, Result<(), Unreached>>;
 
-    /// Announces something to the other replicas.
+    /// Announces something to the other replicas. A revocation is also kept until it expires, for
+    /// replicas that start later; announcing it again is free.
     fn announce(&self, news: News) -> LocalBoxFuture<'static, Result<(), Unreached>>;
-
-    /// The events from now on.
-    fn events(&self) -> Events;
 }
 
 /// A look-up of a customer.
@@ -249,8 +247,8 @@ pub struct Unreached;
 pub enum News {
     /// The customer was purged.
     Purged(CustomerId),
-    /// A revocation, in its format of entries (JSON).
-    Revoked(String),
+    /// A revocation, in its format of entries (JSON), and when it expires.
+    Revoked(String, Timestamp),
     /// The customer's token was replaced by this version because the older one no longer works.
     Newer(CustomerId, Version),
     /// Juspay rejected a call because of its rate limit: no calls before this time.
@@ -262,7 +260,7 @@ impl fmt::Debug for News {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Purged(_) => "Purged(…)",
-            Self::Revoked(_) => "Revoked(…)",
+            Self::Revoked(..) => "Revoked(…)",
             Self::Newer(..) => "Newer(…)",
             Self::Hold(_) => "Hold(…)",
         })
@@ -272,29 +270,26 @@ impl fmt::Debug for News {
 /// What a replica learns from the tier.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// Another replica announced something.
+    /// Another replica announced something. After the start, and after [`Event::Missed`], all
+    /// revocations in force are events.
     News(News),
     /// All customers were purged, by another replica.
     PurgedAll,
-    /// News may have been missed: purge this process's cache once, as any customer may have been
-    /// purged elsewhere.
+    /// News may have been missed: purge this process's cache once, after a random pause, as any
+    /// customer may have been purged elsewhere.
     Missed,
-    /// The server is available again, or for the first time: announce again what must not be lost.
+    /// The server is available again, or for the first time: announce the revocations in force, as it
+    /// may have lost them.
     Connected,
 }
 
-/// A subscription to events.
+/// The events of a tier, for its only reader.
 #[derive(Debug)]
-pub struct Events(pub(crate) broadcast::Receiver<Event>);
+pub struct Events(pub(crate) mpsc::UnboundedReceiver<Event>);
 
 impl Events {
-    /// The next event; `None` after the end of the tier. A reader that is too slow gets
-    /// [`Event::Missed`].
+    /// The next event; `None` after the end of the tier.
     pub async fn next(&mut self) -> Option<Event> {
-        match self.0.recv().await {
-            Ok(event) => Some(event),
-            Err(broadcast::error::RecvError::Lagged(_)) => Some(Event::Missed),
-            Err(broadcast::error::RecvError::Closed) => None,
-        }
+        self.0.recv().await
     }
 }

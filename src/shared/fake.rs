@@ -7,19 +7,16 @@ use std::{
 };
 
 use futures_util::future::{FutureExt as _, LocalBoxFuture, ready};
-use tokio::sync::broadcast;
 
 use super::{
-    Content, Event, Events, Failure, Lease, LeaseId, LookUp, News, Request, SharedTier, Stored,
-    Unreached, Version,
+    Content, Failure, Lease, LeaseId, LookUp, News, Request, SharedTier, Stored, Unreached, Version,
 };
 use crate::{clock::Monotonic, customer::CustomerId};
 
 /// A tier without a server.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct FakeTier {
     state: Mutex<State>,
-    events: broadcast::Sender<Event>,
 }
 
 #[derive(Debug, Default)]
@@ -35,12 +32,6 @@ struct State {
     hand_outs: u64,
 }
 
-impl Default for FakeTier {
-    fn default() -> Self {
-        Self { state: Mutex::default(), events: broadcast::channel(16).0 }
-    }
-}
-
 impl FakeTier {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -49,11 +40,6 @@ impl FakeTier {
     /// Adds the result of a look-up.
     pub fn answer(&self, answer: LookUp) {
         self.state().answers.push_back(answer);
-    }
-
-    /// Sends an event to the subscribers.
-    pub fn send(&self, event: Event) {
-        drop(self.events.send(event));
     }
 
     /// The look-ups so far.
@@ -141,9 +127,5 @@ impl SharedTier for FakeTier {
     fn announce(&self, news: News) -> LocalBoxFuture<'static, Result<(), Unreached>> {
         self.state().news.push(news);
         now(Ok(()))
-    }
-
-    fn events(&self) -> Events {
-        Events(self.events.subscribe())
     }
 }

@@ -28,7 +28,7 @@ use futures_util::future::{FutureExt as _, LocalBoxFuture};
 use secrecy::ExposeSecret as _;
 use tokio::{
     runtime,
-    sync::{Notify, broadcast, mpsc},
+    sync::{Notify, mpsc},
 };
 
 use self::{
@@ -51,9 +51,6 @@ use crate::{
     settings::{Settings, SharedKeyError},
     watched_file::{FileSource, Reloadable, WatchedFile},
 };
-
-/// Events that a slow subscriber may be behind.
-const EVENTS: usize = 1024;
 
 /// Why the tier can't start.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +85,7 @@ pub enum SetUpError {
 pub struct RedisTier(Arc<Operations>);
 
 impl RedisTier {
-    /// Reads the key files and starts the thread. Blocks the thread for a bounded time, but not for the
+    /// Reads the key files and starts the thread. Returns the tier and its events. Blocks the thread for a bounded time, but not for the
     /// server: until there is a connection, every look-up is [`LookUp::Away`].
     ///
     /// # Errors
@@ -97,16 +94,17 @@ impl RedisTier {
         settings: &Settings,
         clock: &Arc<dyn Clock>,
         metrics: &metrics::Shared,
-    ) -> Result<Self, SetUpError> {
+    ) -> Result<(Self, Events), SetUpError> {
         metrics.requests.initialize(Outcome::LABELS.iter().copied().flatten().copied());
         let unreadable = metrics.requests.with_label_values(&[Outcome::Unreadable.label()]);
         let names = Arc::new(Names::open(settings)?);
         let connector = Connector::new(&settings.shared, names.channel())?;
+        let (events, events_of_others) = mpsc::unbounded_channel();
         let board = Arc::new(Board {
             names,
             keys: Arc::new(sealing::open(settings.shared.key_file.as_deref())?),
             generation: AtomicU64::default(),
-            events: broadcast::channel(EVENTS).0,
+            events,
             unreadable,
             replica: rand::random(),
         });
@@ -131,14 +129,15 @@ impl RedisTier {
             // Doesn't wait for a DNS lookup of the server's name.
             runtime.shutdown_background();
         })?;
-        Ok(Self(Arc::new(Operations {
+        let tier = Self(Arc::new(Operations {
             board,
             io: Io { link, jobs },
             timeout: settings.shared.timeout,
             max_life: settings.cache.max_token_life,
             clock: Arc::clone(clock),
             metrics: metrics.clone(),
-        })))
+        }));
+        Ok((tier, Events(events_of_others)))
     }
 
     /// The files that are reloaded when they change, with their names in logs and metrics.
@@ -200,10 +199,6 @@ impl SharedTier for RedisTier {
     fn announce(&self, news: News) -> LocalBoxFuture<'static, Result<(), Unreached>> {
         let tier = Arc::clone(&self.0);
         async move { tier.announce(news).await }.boxed_local()
-    }
-
-    fn events(&self) -> Events {
-        Events(self.0.board.events.subscribe())
     }
 }
 

@@ -97,16 +97,15 @@ async fn filled(cluster: &Cluster) -> (Replica, Replica) {
 async fn cluster_shares_and_announces() {
     use juspay_bff::shared::{Event, News, SharedTier as _};
     let cluster = Cluster::start();
-    let (a, b) = filled(&cluster).await;
+    let (a, mut b) = filled(&cluster).await;
     let used = cluster.nodes.iter().filter(|node| node.run::<u64>("DBSIZE") > 5).count();
     assert!(used >= 3, "{used} nodes have customers");
-    let mut events = b.tier.events();
     a.tier.purge(&id("customer-1")).await.unwrap();
     let news = Event::News(News::Purged(id("customer-1")));
-    super::replica::event(&mut events, |event| *event == news).await;
+    super::replica::event(&mut b.events, |event| *event == news).await;
     assert!(matches!(b.look_up("customer-1").await, LookUp::Fetch(_, None)));
     a.tier.purge_all().await.unwrap();
-    super::replica::event(&mut events, |event| *event == Event::PurgedAll).await;
+    super::replica::event(&mut b.events, |event| *event == Event::PurgedAll).await;
     assert!(matches!(b.look_up("customer-2").await, LookUp::Fetch(_, None)));
 }
 

@@ -32,6 +32,7 @@ pub(super) const BODY: &str = r#"{"id":"cst_17","mobile_number":"9876543210","fi
 /// A tier, and what belongs to its process.
 pub(super) struct Replica {
     pub(super) tier: RedisTier,
+    pub(super) events: Events,
     pub(super) metrics: Metrics,
     pub(super) files: TempDir,
     pub(super) clock: Arc<dyn Clock>,
@@ -84,8 +85,8 @@ impl SetUp {
         let sources = Sources::default().text("required", REQUIRED).text("shared", text);
         let settings = sources.load().unwrap().settings;
         let metrics = Metrics::new("0", "0").unwrap();
-        let tier = RedisTier::open(&settings, &self.clock, &metrics.shared).unwrap();
-        Replica { tier, metrics, files, clock: self.clock }
+        let (tier, events) = RedisTier::open(&settings, &self.clock, &metrics.shared).unwrap();
+        Replica { tier, events, metrics, files, clock: self.clock }
     }
 }
 

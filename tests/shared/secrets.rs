@@ -26,16 +26,16 @@ const SECRETS: &[&str] = &[
 #[tokio::test]
 async fn p2_dump_contains_no_token_and_no_customer() {
     let server = Server::with(&["--rdbcompression", "no", "--appendonly", "yes"]);
-    let (a, b) = two(&server).await;
-    let mut events = b.tier.events();
+    let (a, mut b) = two(&server).await;
     a.fetch("alice@example.com").await;
     b.lease("alice-2").await;
     a.tier
         .add_hand_outs(&id("alice@example.com"), a.found("alice@example.com").await.version, 1)
         .await
         .unwrap();
-    a.tier.announce(News::Revoked(r#"{"sub": "alice", "jti": "jti-1"}"#.to_owned())).await.unwrap();
-    event(&mut events, |event| matches!(event, juspay_bff::shared::Event::News(_))).await;
+    let entry = r#"{"sub": "alice", "jti": "jti-1"}"#.to_owned();
+    a.tier.announce(News::Revoked(entry, jiff::Timestamp::MAX)).await.unwrap();
+    event(&mut b.events, |event| matches!(event, juspay_bff::shared::Event::News(_))).await;
     a.tier.purge(&id("alice-2")).await.unwrap();
     let () = server.run("SAVE");
     let mut texts = vec![fs::read(server.directory().join("dump.rdb")).unwrap()];
@@ -46,9 +46,8 @@ async fn p2_dump_contains_no_token_and_no_customer() {
         texts.push(redis::cmd("DUMP").arg(&name).query(&mut server.connection()).unwrap());
         texts.push(name.into_bytes());
     }
-    let kinds = [":value", ":lease", ":stream", ":generation", ":last"];
     let names = server.keys("");
-    for kind in kinds.iter().filter(|kind| **kind != ":generation") {
+    for kind in [":value", ":lease", ":stream", ":last", ":revocations", ":expiries"] {
         assert!(names.iter().any(|name| name.ends_with(kind)), "{kind} in {names:?}");
     }
     assert!(texts.iter().map(Vec::len).sum::<usize>() > 1000);
@@ -94,7 +93,8 @@ async fn changed_key_file_is_reloaded() {
 /// The least rights of the tier's user, but for a cluster's `+cluster|slots`.
 const RIGHTS: &str = "resetkeys ~juspay-bff:* resetchannels &juspay-bff:news -@all +eval +evalsha +get \
                       +set +del +pexpire +pttl +getrange +incr +incrby +exists +xadd +xrange +persist \
-                      +publish +subscribe +time";
+                      +publish +subscribe +time +hset +hget +hdel +zadd +zrem +zscore \
+                      +zrevrange +zrangebyscore";
 
 #[tokio::test]
 async fn tls_and_a_user_with_the_least_rights_suffice() {
@@ -126,8 +126,7 @@ async fn tls_and_a_user_with_the_least_rights_suffice() {
     let url = format!("rediss://bff@localhost:{port}");
     let trusted = format!("{settings}shared.ca_file = '{certificate}'");
     let a = SetUp::new(&url).settings(&trusted).connected().await;
-    let b = SetUp::new(&url).settings(&trusted).connected().await;
-    let mut events = b.tier.events();
+    let mut b = SetUp::new(&url).settings(&trusted).connected().await;
     a.fetch("alice").await;
     let version = b.found("alice").await.version;
     a.tier.add_hand_outs(&id("alice"), version, 1).await.unwrap();
@@ -141,7 +140,9 @@ async fn tls_and_a_user_with_the_least_rights_suffice() {
     };
     b.look_up_charged("bob", juspay_bff::shared::Need::default(), rate).await;
     a.tier.purge(&id("alice")).await.unwrap();
-    event(&mut events, |event| matches!(event, juspay_bff::shared::Event::News(_))).await;
+    event(&mut b.events, |event| matches!(event, juspay_bff::shared::Event::News(_))).await;
+    let revoked = News::Revoked("{}".to_owned(), jiff::Timestamp::MAX);
+    a.tier.announce(revoked).await.unwrap();
     a.tier.purge_all().await.unwrap();
     assert_eq!((a.count("error"), b.count("error")), (0, 0));
     assert_eq!((a.state("connected"), b.state("connected")), (1, 1));

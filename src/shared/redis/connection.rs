@@ -267,14 +267,13 @@ mod tests {
             Value::Array(vec![range(0, 5460, 1), range(5461, 10922, 2), range(10923, 16383, 1)]);
         let nodes = Nodes::of_cluster(&response);
         assert_eq!(nodes.health.len(), 2);
-        // CLUSTER KEYSLOT foo: 12182; bar: 5061; hello: 866; somekey: 11058; 7: 10694.
+        // CLUSTER KEYSLOT foo: 12182; bar: 5061; hello: 866; somekey: 11058; c: 7365.
         let index = |key: &str| {
             let health = std::ptr::from_ref(nodes.of(key).unwrap());
             nodes.health.iter().position(|it| std::ptr::eq(it, health)).unwrap()
         };
-        let keys = ["foo", "bar", "hello", "x:{somekey}:y", "{7}"];
+        let keys = ["foo", "bar", "hello", "x:{somekey}:y", "{c}"];
         assert_eq!(keys.map(index), [0, 0, 0, 0, 1]);
-        assert_eq!(nodes.slots[10_694], 1);
     }
 
     #[test]

@@ -55,16 +55,15 @@ impl Names {
 
     /// The keys of a customer in this generation.
     pub(super) fn customer(&self, generation: u64, customer: &CustomerId) -> CustomerKeys {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, self.key.current().expose_secret());
-        let mut context = hmac::Context::with_key(&key);
-        // The scope is JSON, which ends before a NUL.
-        context.update(self.scope.as_bytes());
-        context.update(&[0]);
-        context.update(customer.as_str().as_bytes());
-        let tag = context.sign();
-        let bits = tag.as_ref().first_chunk().copied().unwrap_or_default();
-        let name = u128::from_be_bytes(bits);
+        let name = self.hmac(&[&self.scope, customer.as_str()]);
         CustomerKeys { base: format!("{}:{generation}:{{{name:032x}}}", self.prefix) }
+    }
+
+    /// 128 bits of the HMAC of texts, of which only the last may contain a NUL.
+    fn hmac(&self, texts: &[&str]) -> u128 {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.key.current().expose_secret());
+        let tag = hmac::sign(&key, texts.join("\0").as_bytes());
+        u128::from_be_bytes(tag.as_ref().first_chunk().copied().unwrap_or_default())
     }
 
     /// The stream of news.
@@ -80,6 +79,21 @@ impl Names {
     /// The generation, which a purge of all changes.
     pub(super) fn generation(&self) -> String {
         format!("{}:{{news}}:generation", self.prefix)
+    }
+
+    /// The sorted set of revocations by their expiry.
+    pub(super) fn expiries(&self) -> String {
+        format!("{}:{{news}}:expiries", self.prefix)
+    }
+
+    /// The encrypted revocations by their names.
+    pub(super) fn revocations(&self) -> String {
+        format!("{}:{{news}}:revocations", self.prefix)
+    }
+
+    /// The name of a revocation. Equal ones have the same, whichever replica adds them.
+    pub(super) fn revocation(&self, entry: &str) -> String {
+        format!("{:032x}", self.hmac(&["revocation", entry]))
     }
 
     /// The channel of hints that there are news.

@@ -3,7 +3,8 @@
 //! that share the connection.
 //!
 //! The entries have numbers without gaps. If one is missing, it was removed before this replica read it,
-//! or the server has lost its data: [`Event::Missed`].
+//! or the server has lost its data: [`Event::Missed`]. Revocations are also kept in a hash until they
+//! expire, and read as a whole at the start and after a gap.
 
 use std::{
     sync::{
@@ -18,14 +19,14 @@ use prometheus::IntCounter;
 use redis::Value;
 use secrecy::zeroize::Zeroizing;
 use serde::{Deserialize, Serialize};
-use tokio::sync::broadcast;
+use tokio::sync::mpsc;
 
 use super::{
     connection::{ConnectError, Connection, items},
     io::Call,
     names::Names,
     reply::number,
-    script::{NEWS, PUBLISH},
+    script::{NEWS, PUBLISH, REVOCATIONS, REVOKE},
     sealing::SealingKeys,
 };
 use crate::{
@@ -53,9 +54,9 @@ struct Message {
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum Kind {
     Purged(String),
-    Revoked(String),
+    /// With milliseconds of Unix time, as below.
+    Revoked(String, i64),
     Newer(String, u64),
-    /// Milliseconds of Unix time.
     Hold(i64),
 }
 
@@ -63,7 +64,7 @@ impl Kind {
     fn of(news: &News) -> Self {
         match news {
             News::Purged(customer) => Self::Purged(customer.as_str().to_owned()),
-            News::Revoked(entry) => Self::Revoked(entry.clone()),
+            News::Revoked(entry, expires) => Self::Revoked(entry.clone(), expires.as_millisecond()),
             News::Newer(customer, version) => Self::Newer(customer.as_str().to_owned(), version.0),
             News::Hold(until) => Self::Hold(until.as_millisecond()),
         }
@@ -71,11 +72,16 @@ impl Kind {
 
     fn news(self) -> Option<News> {
         let customer = |id: &str| CustomerId::parse(id).ok();
+        // The greatest time has milliseconds that the library rejects.
+        let time = |millisecond| {
+            let exact = Timestamp::from_millisecond(millisecond).ok();
+            exact.or_else(|| (millisecond > 0).then_some(Timestamp::MAX))
+        };
         Some(match self {
             Self::Purged(id) => News::Purged(customer(&id)?),
-            Self::Revoked(entry) => News::Revoked(entry),
+            Self::Revoked(entry, expires) => News::Revoked(entry, time(expires)?),
             Self::Newer(id, version) => News::Newer(customer(&id)?, Version(version)),
-            Self::Hold(until) => News::Hold(Timestamp::from_millisecond(until).ok()?),
+            Self::Hold(until) => News::Hold(time(until)?),
         })
     }
 }
@@ -86,7 +92,7 @@ pub(super) struct Board {
     pub(super) keys: Arc<SealingKeys>,
     /// Changes with a purge of all; part of the names of entries.
     pub(super) generation: AtomicU64,
-    pub(super) events: broadcast::Sender<Event>,
+    pub(super) events: mpsc::UnboundedSender<Event>,
     pub(super) unreadable: IntCounter,
     /// Identifies this replica.
     pub(super) replica: u64,
@@ -95,24 +101,55 @@ pub(super) struct Board {
 impl Board {
     /// The call that announces news; `None` if they can't be encrypted.
     pub(super) fn announcement(&self, news: &News, timeout: Duration) -> Option<Call> {
-        let stream = self.names.stream();
-        let message = Message { from: self.replica, news: Kind::of(news) };
-        let plain = Zeroizing::new(serde_json::to_vec(&message).ok()?);
-        let sealed = self.keys.current().seal(&stream, plain)?;
-        let keys = vec![stream, self.names.counter()];
-        let channel = self.names.channel().into_bytes();
-        let arguments = vec![sealed, MAX_LENGTH.to_string().into_bytes(), channel];
-        Some(Call { script: &PUBLISH, keys, arguments, timeout })
+        let names = &self.names;
+        let stream = names.stream();
+        let message = self.message(news)?;
+        let sealed = self.seal(&stream, &message)?;
+        let (mut keys, mut script) = (vec![stream, names.counter()], &PUBLISH);
+        let length = MAX_LENGTH.to_string().into_bytes();
+        let mut arguments = vec![sealed, length, names.channel().into_bytes()];
+        if let News::Revoked(entry, expires) = news {
+            script = &REVOKE;
+            let name = names.revocation(entry);
+            let kept = self.seal(&self.place(&name), &message)?;
+            let expires = expires.as_millisecond().to_string().into_bytes();
+            keys.extend([names.expiries(), names.revocations()]);
+            arguments.extend([name.into_bytes(), expires, kept]);
+        }
+        Some(Call { script, keys, arguments, timeout })
     }
 
-    fn read(&self, sealed: &[u8]) -> Option<Message> {
-        let plain = self.keys.current().open(&self.names.stream(), sealed)?;
+    fn message(&self, news: &News) -> Option<Zeroizing<Vec<u8>>> {
+        let message = Message { from: self.replica, news: Kind::of(news) };
+        serde_json::to_vec(&message).ok().map(Zeroizing::new)
+    }
+
+    fn seal(&self, place: &str, message: &Zeroizing<Vec<u8>>) -> Option<Vec<u8>> {
+        self.keys.current().seal(place, message.clone())
+    }
+
+    /// The place of a revocation, which is authenticated with it.
+    fn place(&self, name: &str) -> String {
+        format!("{}:{name}", self.names.revocations())
+    }
+
+    fn read(&self, place: &str, sealed: &[u8]) -> Option<Message> {
+        let plain = self.keys.current().open(place, sealed)?;
         serde_json::from_slice(&plain).ok()
     }
 
+    /// Sends the event of news that another replica announced.
+    fn pass_on(&self, message: Option<Message>) {
+        match message.map(|it| (it.from == self.replica, it.news.news())) {
+            Some((true, _)) => {}
+            Some((false, Some(news))) => self.send(Event::News(news)),
+            Some((false, None)) | None => self.unreadable.inc(),
+        }
+    }
+
     fn send(&self, event: Event) {
-        // Fails without subscribers.
-        drop(self.events.send(event));
+        // Fails if the reader has gone.
+        self.events.send(event).unwrap_or_default();
     }
 }
 
@@ -122,11 +159,13 @@ pub(super) struct NewsReader {
     stream: String,
     /// The number of the last news that were read; `None` before the first read.
     last: Option<u64>,
+    /// How many revocations were read, while all of them have to be.
+    revocations: Option<usize>,
 }
 
 impl NewsReader {
     pub(super) fn new(board: Arc<Board>) -> Self {
-        Self { stream: board.names.stream(), board, last: None }
+        Self { stream: board.names.stream(), board, last: None, revocations: Some(0) }
     }
 
     /// The key that decides the node of the news.
@@ -151,9 +190,36 @@ impl NewsReader {
             let response = call.run_on(connection, clock, deadline).await;
             let response = response.ok_or(ConnectError::Timeout)??;
             if self.take(&response)? {
-                return Ok(());
+                break;
             }
         }
+        while let Some(first) = self.revocations {
+            let response = self.page(first).run_on(connection, clock, deadline).await;
+            let response = response.ok_or(ConnectError::Timeout)??;
+            self.revocations = self.take_revocations(first, items(&response));
+        }
+        Ok(())
+    }
+
+    /// The call for the revocations from number `first` on.
+    fn page(&self, first: usize) -> Call {
+        let names = &self.board.names;
+        let last = first.saturating_add(BATCH).saturating_sub(1);
+        let arguments = [first, last].map(|number| number.to_string().into_bytes()).to_vec();
+        let keys = vec![names.expiries(), names.revocations()];
+        Call { script: &REVOCATIONS, keys, arguments, timeout: Duration::ZERO }
+    }
+
+    /// Processes a page of revocations. Returns the number of the next one, if there may be more.
+    fn take_revocations(&self, first: usize, page: &[Value]) -> Option<usize> {
+        for entry in page {
+            let [Value::BulkString(name), Value::BulkString(sealed)] = items(entry) else {
+                continue;
+            };
+            let place = self.board.place(&String::from_utf8_lossy(name));
+            self.board.pass_on(self.board.read(&place, sealed));
+        }
+        (page.len() == BATCH).then(|| first.saturating_add(BATCH))
     }
 
     fn call(&self) -> Call {
@@ -187,30 +253,18 @@ impl NewsReader {
                 break;
             }
             last = number;
-            self.pass_on(sealed);
+            self.board.pass_on(self.board.read(&self.stream, sealed));
         }
         let is_all = last == newest;
         // Only a full batch leaves a rest, which the next read returns.
         let is_gap = !is_all && (entries.len() < BATCH || self.last == Some(last));
         if is_gap {
             self.board.send(Event::Missed);
+            self.revocations = Some(0);
             last = newest;
         }
         self.last = Some(last);
         Ok(is_all || is_gap)
-    }
-
-    fn pass_on(&self, sealed: &[u8]) {
-        let Some(Message { from, news }) = self.board.read(sealed) else {
-            return self.board.unreadable.inc();
-        };
-        if from == self.board.replica {
-            return;
-        }
-        match news.news() {
-            Some(news) => self.board.send(Event::News(news)),
-            None => self.board.unreadable.inc(),
-        }
     }
 }
 

@@ -17,12 +17,13 @@ impl Script {
 }
 
 macro_rules! scripts {
-    ($($name:ident = $file:literal),+ $(,)?) => {
-        $(pub(super) static $name: Script = Script {
-            code: include_str!(concat!("scripts/", $file)),
-            hash: LazyLock::new(|| {
-                ::redis::Script::new(include_str!(concat!("scripts/", $file))).get_hash().to_owned()
-            }),
+    ($($name:ident = $($file:literal)+),+ $(,)?) => {
+        $(pub(super) static $name: Script = {
+            const CODE: &str = concat!($(include_str!(concat!("scripts/", $file))),+);
+            Script {
+                code: CODE,
+                hash: LazyLock::new(|| ::redis::Script::new(CODE).get_hash().to_owned()),
+            }
         };)+
     };
 }
@@ -34,7 +35,9 @@ scripts! {
     RENEW = "renew.lua",
     PURGE = "purge.lua",
     PURGE_ALL = "purge_all.lua",
-    PUBLISH = "publish.lua",
+    PUBLISH = "append.lua" "publish.lua",
+    REVOKE = "append.lua" "revoke.lua",
+    REVOCATIONS = "revocations.lua",
     NEWS = "news.lua",
     HAND_OUTS = "hand_outs.lua",
 }
