@@ -62,8 +62,8 @@ impl Cluster {
     }
 
     async fn replica(&self) -> Replica {
-        let settings = "shared.topology = 'cluster'\nshared.timeout = '200ms'";
-        SetUp::new(self.nodes[0].url()).settings(settings).connected().await
+        let set_up = SetUp::new(self.nodes[0].url()).settings("shared.topology = 'cluster'");
+        set_up.timeout(Duration::from_millis(200)).connected().await
     }
 }
 

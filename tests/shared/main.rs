@@ -12,8 +12,10 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
+    clippy::wildcard_enum_match_arm,
     reason = "a test that panics fails, as it should"
 )]
+#![expect(clippy::print_stdout, reason = "what was measured")]
 
 mod cluster;
 mod failures;

@@ -42,6 +42,7 @@ pub(super) struct Replica {
 pub(super) struct SetUp {
     pub(super) url: String,
     pub(super) settings: String,
+    pub(super) timeout: Duration,
     pub(super) keys: String,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -49,7 +50,14 @@ pub(super) struct SetUp {
 impl SetUp {
     pub(super) fn new(url: impl Into<String>) -> Self {
         let (settings, keys) = (String::new(), KEY.to_owned());
-        Self { url: url.into(), settings, keys, clock: SystemClock::shared() }
+        // The longest that is possible, as the machine may be busy.
+        let timeout = Duration::from_secs(1);
+        Self { url: url.into(), settings, timeout, keys, clock: SystemClock::shared() }
+    }
+
+    /// Sets `shared.timeout`.
+    pub(super) fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
     }
 
     pub(super) fn settings(self, settings: &str) -> Self {
@@ -76,10 +84,11 @@ impl SetUp {
         };
         let text = format!(
             "shared.url = '{url}'\nshared.key_file = '{key}'\nshared.name_key_file = '{name_key}'\n\
-             {settings}",
+             shared.timeout = '{timeout}ms'\n{settings}",
             url = self.url,
             key = write("keys", &self.keys),
             name_key = write("name-key", NAME_KEY),
+            timeout = self.timeout.as_millis(),
             settings = self.settings,
         );
         let sources = Sources::default().text("required", REQUIRED).text("shared", text);
@@ -187,6 +196,12 @@ impl Replica {
 
     pub(super) async fn until_connected(&self) {
         until("the tier is connected", async || self.state("connected") == 1).await;
+    }
+
+    /// Waits until the customer is there.
+    pub(super) async fn until_found(&self, customer: &str) {
+        let is_found = async || matches!(self.look_up(customer).await, LookUp::Found(_));
+        until("the customer is found", is_found).await;
     }
 
     pub(super) fn state(&self, state: &str) -> i64 {

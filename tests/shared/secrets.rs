@@ -1,13 +1,17 @@
 //! What the server gets to see: nothing that identifies a customer, and no token (promise P2). Connections
 //! by TLS, and the least rights of a user.
 
-use std::fs;
+use std::{fs, num::NonZeroU32, time::Duration};
 
-use juspay_bff::shared::{News, SharedTier as _};
+use jiff::Timestamp;
+use juspay_bff::{
+    settings::Rate,
+    shared::{Event, Failure, FailureCode, LookUp, Need, News, SharedTier as _},
+};
 
 use super::{
-    replica::{KEY, SetUp, event, id, two},
-    server::Server,
+    replica::{KEY, NEXT_KEY, Replica, SetUp, event, id, two, until},
+    server::{Server, free_port},
 };
 
 /// Parts of customers, tokens and keys.
@@ -34,8 +38,8 @@ async fn p2_dump_contains_no_token_and_no_customer() {
         .await
         .unwrap();
     let entry = r#"{"sub": "alice", "jti": "jti-1"}"#.to_owned();
-    a.tier.announce(News::Revoked(entry, jiff::Timestamp::MAX)).await.unwrap();
-    event(&mut b.events, |event| matches!(event, juspay_bff::shared::Event::News(_))).await;
+    a.tier.announce(News::Revoked(entry, Timestamp::MAX)).await.unwrap();
+    event(&mut b.events, |event| matches!(event, Event::News(_))).await;
     a.tier.purge(&id("alice-2")).await.unwrap();
     let () = server.run("SAVE");
     let mut texts = vec![fs::read(server.directory().join("dump.rdb")).unwrap()];
@@ -64,11 +68,11 @@ async fn debug_output_contains_no_secret() {
     let server = Server::start();
     let replica = SetUp::new(server.url()).connected().await;
     let lease = replica.lease("alice").await;
-    let content = replica.content(std::time::Duration::from_secs(900));
-    let mut shown = format!("{lease:?} {content:?} {:?}", replica.tier);
+    let content = replica.content(Duration::from_secs(900));
+    let before = format!("{lease:?} {content:?} {:?}", replica.tier);
     replica.store(lease).await;
-    shown.push_str(&format!("{:?}", replica.look_up("alice").await));
-    shown.push_str(&format!("{:?}", News::Purged(id("alice"))));
+    let found = replica.look_up("alice").await;
+    let shown = format!("{before} {found:?} {:?}", News::Purged(id("alice")));
     for secret in SECRETS.iter().chain(&[KEY]) {
         assert!(!shown.contains(secret), "{secret} in {shown}");
     }
@@ -80,12 +84,12 @@ async fn changed_key_file_is_reloaded() {
     let replica = SetUp::new(server.url()).connected().await;
     replica.fetch("alice").await;
     let path = replica.file("keys");
-    fs::write(&path, format!("{}\n{KEY}", super::replica::NEXT_KEY)).unwrap();
+    fs::write(&path, format!("{}\n{KEY}", NEXT_KEY)).unwrap();
     for (name, file) in replica.tier.key_files() {
         assert_eq!(file.reload().await, Ok(name == "shared_keys"), "{name}");
     }
     replica.found("alice").await;
-    let next = SetUp::new(server.url()).keys(&[super::replica::NEXT_KEY]).connected().await;
+    let next = SetUp::new(server.url()).keys(&[NEXT_KEY]).connected().await;
     replica.fetch("bob").await;
     next.found("bob").await;
 }
@@ -95,6 +99,24 @@ const RIGHTS: &str = "resetkeys ~juspay-bff:* resetchannels &juspay-bff:news -@a
                       +set +del +pexpire +pttl +getrange +incr +incrby +exists +xadd +xrange +persist \
                       +publish +subscribe +time +hset +hget +hdel +zadd +zrem +zscore \
                       +zrevrange +zrangebyscore";
+
+/// Calls every operation.
+async fn use_everything(a: &Replica, b: &mut Replica) {
+    a.fetch("alice").await;
+    let version = b.found("alice").await.version;
+    a.tier.add_hand_outs(&id("alice"), version, 1).await.unwrap();
+    let lease = a.lease("bob").await;
+    a.tier.renew(&lease).await;
+    let code = FailureCode::new("x").unwrap();
+    a.tier.fail(lease, Failure::Own(code)).await;
+    let rate = Rate { count: NonZeroU32::MIN, per: Duration::from_secs(60) };
+    b.look_up_charged("bob", Need::default(), rate).await;
+    a.tier.purge(&id("alice")).await.unwrap();
+    event(&mut b.events, |event| matches!(event, Event::News(_))).await;
+    let revoked = News::Revoked("{}".to_owned(), Timestamp::MAX);
+    a.tier.announce(revoked).await.unwrap();
+    a.tier.purge_all().await.unwrap();
+}
 
 #[tokio::test]
 async fn tls_and_a_user_with_the_least_rights_suffice() {
@@ -107,7 +129,7 @@ async fn tls_and_a_user_with_the_least_rights_suffice() {
     };
     let certificate = write("certificate", ca.cert.pem());
     let key = write("key", ca.signing_key.serialize_pem());
-    let port = super::server::free_port();
+    let port = free_port();
     let server = Server::with(&[
         "--tls-port",
         &port.to_string(),
@@ -127,27 +149,11 @@ async fn tls_and_a_user_with_the_least_rights_suffice() {
     let trusted = format!("{settings}shared.ca_file = '{certificate}'");
     let a = SetUp::new(&url).settings(&trusted).connected().await;
     let mut b = SetUp::new(&url).settings(&trusted).connected().await;
-    a.fetch("alice").await;
-    let version = b.found("alice").await.version;
-    a.tier.add_hand_outs(&id("alice"), version, 1).await.unwrap();
-    let lease = a.lease("bob").await;
-    a.tier.renew(&lease).await;
-    let code = juspay_bff::shared::FailureCode::new("x").unwrap();
-    a.tier.fail(lease, juspay_bff::shared::Failure::Own(code)).await;
-    let rate = juspay_bff::settings::Rate {
-        count: std::num::NonZeroU32::MIN,
-        per: std::time::Duration::from_secs(60),
-    };
-    b.look_up_charged("bob", juspay_bff::shared::Need::default(), rate).await;
-    a.tier.purge(&id("alice")).await.unwrap();
-    event(&mut b.events, |event| matches!(event, juspay_bff::shared::Event::News(_))).await;
-    let revoked = News::Revoked("{}".to_owned(), jiff::Timestamp::MAX);
-    a.tier.announce(revoked).await.unwrap();
-    a.tier.purge_all().await.unwrap();
+    use_everything(&a, &mut b).await;
     assert_eq!((a.count("error"), b.count("error")), (0, 0));
     assert_eq!((a.state("connected"), b.state("connected")), (1, 1));
     // An unknown authority is not trusted.
     let other = SetUp::new(&url).settings(&settings).open();
-    super::replica::until("the connection fails", async || other.state("disconnected") == 1).await;
-    assert!(matches!(other.look_up("x").await, juspay_bff::shared::LookUp::Away(None)));
+    until("the connection fails", async || other.state("disconnected") == 1).await;
+    assert!(matches!(other.look_up("x").await, LookUp::Away(None)));
 }

@@ -129,7 +129,7 @@ impl Server {
         let mut arguments = self.arguments.clone();
         // Microseconds for each of 20,000 keys.
         let delay = arguments.iter().position(|it| it == "--key-load-delay").unwrap();
-        arguments[delay + 1] = "500".to_owned();
+        "500".clone_into(&mut arguments[delay + 1]);
         arguments.extend(["--loading-process-events-interval-bytes", "1024"].map(str::to_owned));
         self.child = launch(self.port, self.directory.path(), &arguments);
     }

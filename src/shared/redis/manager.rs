@@ -86,8 +86,8 @@ impl Manager {
         let mut pause = FIRST_PAUSE;
         // Whether it was logged that the server is away.
         let mut is_logged = false;
+        self.show_state();
         loop {
-            self.show_state();
             match self.establish().await {
                 Ok(since) => {
                     tracing::info!("connected to the shared tier");
@@ -95,6 +95,7 @@ impl Manager {
                     self.show_state();
                     self.watch().await;
                     self.release();
+                    self.show_state();
                     let now = self.link.clock.monotonic();
                     if now.since(since) >= STABLE {
                         pause = FIRST_PAUSE;
