@@ -6,6 +6,10 @@
 //! fetches, and renewing a lease during a fetch. `redis` is the implementation, compiled with the cargo
 //! feature `shared`. Nothing here knows Juspay: failures are opaque codes.
 //!
+//! A fetch begins with [`wait::look_up`]. With a lease ([`LookUp::Fetch`], or [`LookUp::Away`] with one), it
+//! calls Juspay within [`wait::renewed`] and ends with [`SharedTier::store`] or [`SharedTier::fail`]. With
+//! [`LookUp::Away`] without a lease, it calls Juspay as if there were no tier.
+//!
 //! The guarantee: while the server responds within `shared.timeout`, all replicas make one call per
 //! customer. Otherwise each replica makes at most one, as without the tier: a look-up without a
 //! response is [`LookUp::Away`], never an error. A token's life never gets longer (promise P3), and
@@ -188,9 +192,9 @@ pub struct Lease {
     /// Identifies the lease.
     pub id: LeaseId,
     /// The generation whose names its keys have.
-    pub(crate) generation: u64,
+    pub generation: u64,
     /// When it was requested.
-    pub(crate) since: Monotonic,
+    pub since: Monotonic,
 }
 
 /// How long a lease lasts if it is not renewed: other replicas wait this long for one that died.
@@ -198,7 +202,7 @@ pub const LEASE_TIME: Duration = Duration::from_millis(1500);
 
 /// Identifies a lease. Random, so that a replica that lost its lease cannot store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LeaseId(pub(crate) u128);
+pub struct LeaseId(pub u128);
 
 impl LeaseId {
     /// A new id.
@@ -285,7 +289,7 @@ pub enum Event {
 
 /// The events of a tier, for its only reader.
 #[derive(Debug)]
-pub struct Events(pub(crate) mpsc::UnboundedReceiver<Event>);
+pub struct Events(pub mpsc::UnboundedReceiver<Event>);
 
 impl Events {
     /// The next event; `None` after the end of the tier.
