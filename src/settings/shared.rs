@@ -397,7 +397,7 @@ mod tests {
             (String::new(), SharedKeyError::None),
             (short, SharedKeyError::Malformed(1)),
             (format!("{hexadecimal}\nhush"), SharedKeyError::Malformed(2)),
-            (format!("+{}", &hexadecimal[1..]), SharedKeyError::Malformed(1)),
+            (hexadecimal.replacen("00", "+0", 1), SharedKeyError::Malformed(1)),
             (format!("{base64}\n{base64}"), SharedKeyError::Repeated(2)),
             (format!("{}\n{base64}", STANDARD.encode([7; 32])), SharedKeyError::Repeated(2)),
         ] {

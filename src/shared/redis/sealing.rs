@@ -90,7 +90,7 @@ mod tests {
 
     use super::*;
 
-    fn sealer(keys: &[u8]) -> Sealer {
+    fn with_keys(keys: &[u8]) -> Sealer {
         let text: Vec<_> = keys.iter().map(|key| format!("{key:02x}").repeat(32)).collect();
         Sealer::new(&settings::sealing_keys(&text.join("\n")).unwrap())
     }
@@ -101,33 +101,33 @@ mod tests {
 
     #[test]
     fn entry_opens_under_its_name_only() {
-        let sealer = sealer(&[1]);
-        let sealed = sealer.seal("bff:0:{a}:value", entry("tkn_secret")).unwrap();
-        assert_eq!(sealed.len(), "tkn_secret".len() + 33);
-        assert!(!sealed.windows(6).any(|part| part == b"secret"));
-        assert_eq!(&**sealer.open("bff:0:{a}:value", &sealed).unwrap(), b"tkn_secret");
+        let sealer = with_keys(&[1]);
+        let encrypted = sealer.seal("bff:0:{a}:value", entry("tkn_secret")).unwrap();
+        assert_eq!(encrypted.len(), "tkn_secret".len() + 33);
+        assert!(!encrypted.windows(6).any(|part| part == b"secret"));
+        assert_eq!(&**sealer.open("bff:0:{a}:value", &encrypted).unwrap(), b"tkn_secret");
         for name in ["bff:0:{b}:value", "bff:1:{a}:value", "bff:0:{a}:valu", ""] {
-            assert_eq!(sealer.open(name, &sealed), None, "{name}");
+            assert_eq!(sealer.open(name, &encrypted), None, "{name}");
         }
     }
 
     #[test]
     fn keys_are_rotated_in_three_steps_without_losing_an_entry() {
-        let steps = [&[1][..], &[1, 2], &[2, 1], &[2]].map(sealer);
+        let steps = [&[1][..], &[1, 2], &[2, 1], &[2]].map(with_keys);
         for (old, new) in steps.iter().zip(&steps[1..]) {
             // Replicas before and after the step read each other's entries.
             for (writer, reader) in [(old, new), (new, old)] {
-                let sealed = writer.seal("name", entry("x")).unwrap();
-                assert!(reader.open("name", &sealed).is_some());
+                let encrypted = writer.seal("name", entry("x")).unwrap();
+                assert!(reader.open("name", &encrypted).is_some());
             }
         }
-        let sealed = steps[0].seal("name", entry("x")).unwrap();
-        assert_eq!(steps[3].open("name", &sealed), None, "the old key is gone");
+        let encrypted = steps[0].seal("name", entry("x")).unwrap();
+        assert_eq!(steps[3].open("name", &encrypted), None, "the old key is gone");
     }
 
     #[test]
     fn equal_entries_differ_when_encrypted() {
-        let sealer = sealer(&[1]);
+        let sealer = with_keys(&[1]);
         assert_ne!(sealer.seal("name", entry("x")), sealer.seal("name", entry("x")));
         assert_eq!(format!("{sealer:?}"), "Sealer(1 keys)");
     }
@@ -135,12 +135,12 @@ mod tests {
     proptest! {
         #[test]
         fn changed_entries_do_not_open(at in 0_usize..42, bit in 0_u8..8, cut in 0_usize..42) {
-            let sealer = sealer(&[1]);
-            let sealed = sealer.seal("name", entry("tkn_1 body")).unwrap();
-            let mut changed = sealed.clone();
+            let sealer = with_keys(&[1]);
+            let encrypted = sealer.seal("name", entry("tkn_1 body")).unwrap();
+            let mut changed = encrypted.clone();
             changed[at] ^= 1 << bit;
             prop_assert_eq!(sealer.open("name", &changed), None);
-            prop_assert_eq!(sealer.open("name", &sealed[..cut]), None);
+            prop_assert_eq!(sealer.open("name", &encrypted[..cut]), None);
         }
     }
 }
