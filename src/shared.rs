@@ -33,9 +33,9 @@ use crate::{
     settings::Rate,
 };
 
-/// What replicas share. Futures borrow nothing, so callers can spawn them, and each resolves within
-/// `shared.timeout`, or at once while the server is away. They need no timer of the caller, so a busy
-/// worker does not make a healthy server look slow.
+/// What replicas share. Futures borrow nothing, so callers can spawn them. Each resolves within
+/// `shared.timeout` if the server stops responding, and at once while it is away. They need no timer of the
+/// caller, so a busy worker does not make a healthy server look slow.
 pub trait SharedTier: fmt::Debug + Send + Sync {
     /// Looks up a customer. If no replica has what is needed and none is fetching it, the caller gets
     /// the lease and must call [`SharedTier::store`] or [`SharedTier::fail`].

@@ -3,6 +3,7 @@
 
 use std::{fs, time::Duration};
 
+use futures_util::future::join_all;
 use juspay_bff::shared::{LookUp, SharedTier as _, Stored};
 use tokio::task::LocalSet;
 
@@ -160,6 +161,29 @@ async fn forgotten_scripts_are_sent_again() {
 }
 
 #[tokio::test]
+async fn queue_behind_a_slow_server_is_bounded() {
+    let server = Server::start();
+    let proxy = Proxy::before(server.port).await;
+    let timeout = Duration::from_millis(100);
+    let url = format!("redis://127.0.0.1:{}", proxy.port);
+    let replica = SetUp::new(url).timeout(timeout).connected().await;
+    replica.until_found_or_fetched("alice").await;
+    proxy.delay(timeout / 2);
+    let look_up = async || {
+        let start = replica.clock.monotonic();
+        let result = replica.look_up("alice").await;
+        (matches!(result, LookUp::Found(_)), replica.clock.monotonic().since(start))
+    };
+    // The server responds to 16 of them in 50 ms at best, so 1 s is enough for 320.
+    let results = join_all((0..800).map(|_| look_up())).await;
+    let found = results.iter().filter(|(is_found, _)| *is_found).count();
+    let longest = results.iter().map(|(_, wait)| *wait).max().unwrap();
+    println!("{found} of 800 found, longest {longest:?}");
+    assert!(found < 400 && longest < timeout * 20, "{found}, {longest:?}");
+    assert!(replica.count("busy") + replica.count("disconnected") > 0);
+}
+
+#[tokio::test]
 async fn unreachable_server_costs_no_time() {
     let replica = SetUp::new("redis://127.0.0.1:1").open();
     let start = replica.clock.monotonic();
@@ -177,12 +201,7 @@ async fn busy_worker_does_not_make_the_server_look_slow() {
     let server = Server::start();
     let timeout = Duration::from_millis(50);
     let replica = SetUp::new(server.url()).timeout(timeout).connected().await;
-    // On a busy machine, the server may indeed be slow at first.
-    until("the customer is stored", async || match replica.look_up("alice").await {
-        LookUp::Fetch(lease, _) => replica.store(lease).await != Stored::Unreached,
-        result => matches!(result, LookUp::Found(_)),
-    })
-    .await;
+    replica.until_found_or_fetched("alice").await;
     LocalSet::new()
         .run_until(async {
             let tier = replica.tier.clone();

@@ -204,6 +204,15 @@ impl Replica {
         until("the customer is found", is_found).await;
     }
 
+    /// Stores the customer, with as many attempts as a busy machine needs.
+    pub(super) async fn until_found_or_fetched(&self, customer: &str) {
+        until("the customer is stored", async || match self.look_up(customer).await {
+            LookUp::Fetch(lease, _) => matches!(self.store(lease).await, Stored::Yes(_)),
+            result => matches!(result, LookUp::Found(_)),
+        })
+        .await;
+    }
+
     pub(super) fn state(&self, state: &str) -> i64 {
         self.metrics.shared.state.with_label_values(&[state]).get()
     }

@@ -84,7 +84,10 @@ async fn p4_many_replicas_make_one_fetch_per_customer() {
     let total: usize = calls.iter().map(|(call, _)| call).sum();
     let away: usize = calls.iter().map(|(_, away)| away).sum();
     println!("{total} calls for {CUSTOMERS} customers of {} replicas, {away} away", replicas.len());
-    assert!(total >= CUSTOMERS && total <= CUSTOMERS + away, "{total}, {away}");
+    // On a busy machine, a lease may expire before it is renewed.
+    let lost: u64 = replicas.iter().map(|replica| replica.count("refused")).sum();
+    let most = CUSTOMERS + away + usize::try_from(lost).unwrap();
+    assert!((CUSTOMERS..=most).contains(&total), "{total}, {away}, {lost}");
     assert!(away < CUSTOMERS, "the server was away for {away}");
 }
 
