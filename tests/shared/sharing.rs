@@ -1,6 +1,11 @@
 //! What replicas share: values, leases, failures, limits and counts.
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    num::NonZeroU32,
+    sync::{Arc, Barrier},
+    thread,
+    time::Duration,
+};
 
 use futures_util::future::{BoxFuture, join_all};
 use jiff::{SignedDuration, Timestamp};
@@ -55,37 +60,51 @@ async fn one_replica_fetches_and_the_other_gets_the_value() {
     assert_eq!(a.count("fetch") + b.count("fetch"), 1);
 }
 
-#[tokio::test]
-async fn p4_many_replicas_make_one_fetch_per_customer() {
+/// Looks a customer up, and fetches it if no other replica does. Returns how many calls to Juspay it makes,
+/// and how many of them because the tier is away.
+async fn served(replica: &Replica, customer: usize) -> (usize, usize) {
+    let deadline = replica.clock.monotonic().plus(Duration::from_secs(20));
+    let request = request(&format!("customer-{customer}"));
+    match wait::look_up(&replica.tier, &*replica.clock, request, deadline).await {
+        LookUp::Found(_) => (0, 0),
+        LookUp::Fetch(lease, None) => {
+            wait::renewed(&replica.tier, &*replica.clock, &lease, pause()).await;
+            replica.store(lease).await;
+            (1, 0)
+        }
+        LookUp::Away(_) => (1, 1),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A replica in a thread of its own. Returns its calls, those of them without the tier, and lost leases.
+fn serve_all(url: String, customers: usize, start: &Barrier) -> (usize, usize, u64) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let replica = SetUp::new(url).connected().await;
+        start.wait();
+        let served = join_all((0..customers).map(|customer| served(&replica, customer))).await;
+        let calls = served.iter().map(|(calls, _)| calls).sum();
+        let away = served.iter().map(|(_, away)| away).sum();
+        (calls, away, replica.count("refused"))
+    })
+}
+
+#[test]
+fn p4_many_replicas_make_one_fetch_per_customer() {
     const CUSTOMERS: usize = 200;
     let server = Server::start();
-    let replicas = join_all((0..5).map(|_| SetUp::new(server.url()).connected())).await;
-    // Returns how many calls to Juspay it makes, and how many of them because the tier is away.
-    let fetch = |replica: &Replica, customer: usize| {
-        let (tier, clock) = (replica.tier.clone(), Arc::clone(&replica.clock));
-        let content = replica.content(Duration::from_mins(15));
-        async move {
-            let deadline = clock.monotonic().plus(Duration::from_secs(20));
-            let request = request(&format!("customer-{customer}"));
-            match wait::look_up(&tier, &*clock, request, deadline).await {
-                LookUp::Found(_) => (0, 0),
-                LookUp::Fetch(lease, None) => {
-                    wait::renewed(&tier, &*clock, &lease, pause()).await;
-                    tier.store(lease, content).await;
-                    (1, 0)
-                }
-                LookUp::Away(_) => (1, 1),
-                other => panic!("{other:?}"),
-            }
-        }
-    };
-    let all = replicas.iter().flat_map(|replica| (0..CUSTOMERS).map(|it| fetch(replica, it)));
-    let calls = join_all(all).await;
-    let total: usize = calls.iter().map(|(call, _)| call).sum();
-    let away: usize = calls.iter().map(|(_, away)| away).sum();
-    println!("{total} calls for {CUSTOMERS} customers of {} replicas, {away} away", replicas.len());
+    let start = Barrier::new(5);
+    let replicas: Vec<_> = thread::scope(|scope| {
+        let serve = || serve_all(server.url(), CUSTOMERS, &start);
+        let threads: Vec<_> = (0..5).map(|_| scope.spawn(serve)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    println!("calls, those without the tier, lost leases of each replica: {replicas:?}");
+    let total: usize = replicas.iter().map(|(calls, ..)| calls).sum();
+    let away: usize = replicas.iter().map(|(_, away, _)| away).sum();
     // On a busy machine, a lease may expire before it is renewed.
-    let lost: u64 = replicas.iter().map(|replica| replica.count("refused")).sum();
+    let lost: u64 = replicas.iter().map(|(.., lost)| lost).sum();
     let most = CUSTOMERS + away + usize::try_from(lost).unwrap();
     assert!((CUSTOMERS..=most).contains(&total), "{total}, {away}, {lost}");
     assert!(away < CUSTOMERS, "the server was away for {away}");
