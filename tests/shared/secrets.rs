@@ -84,7 +84,7 @@ async fn changed_key_file_is_reloaded() {
     let replica = SetUp::new(server.url()).connected().await;
     replica.fetch("alice").await;
     let path = replica.file("keys");
-    fs::write(&path, format!("{}\n{KEY}", NEXT_KEY)).unwrap();
+    fs::write(&path, format!("{NEXT_KEY}\n{KEY}")).unwrap();
     for (name, file) in replica.tier.key_files() {
         assert_eq!(file.reload().await, Ok(name == "shared_keys"), "{name}");
     }

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 
 use super::{
     connection::{ConnectError, Connector, Published},
-    health::Outcome,
+    health::{Health, Outcome},
     io::{Link, response_by},
     news::NewsReader,
 };
@@ -30,7 +30,7 @@ use crate::{
 /// Time between two reads of the news, which also show that the server responds.
 const POLL_EVERY: Duration = Duration::from_secs(1);
 
-/// Maximum time to read the news.
+/// Maximum time of a read of the news.
 const POLL_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Maximum time to open a connection and to find out whether it works.
@@ -121,8 +121,7 @@ impl Manager {
         let connecting = self.connector.connect(Arc::clone(&self.hint));
         let connected = timeout_at(&*clock, deadline, connecting).await;
         let fresh = connected.unwrap_or(Err(ConnectError::Timeout))?;
-        let poll_deadline = clock.monotonic().plus(POLL_TIMEOUT);
-        let polled = self.news.poll(&fresh.connection, &*clock, poll_deadline).await;
+        let polled = self.news.poll(&fresh.connection, &*clock, POLL_TIMEOUT).await;
         match self.link.published.load_full() {
             // The nodes that are well stay in use until a failed one responds.
             Some(before) => self.probe(&before, &fresh).await?,
@@ -137,7 +136,7 @@ impl Manager {
     /// stay down.
     async fn probe(&self, before: &Published, fresh: &Published) -> Result<(), ConnectError> {
         let mut has_recovered = false;
-        for key in before.nodes.health.iter().filter_map(super::health::Health::down) {
+        for key in before.nodes.health.iter().filter_map(Health::down) {
             let mut command = redis::cmd("PTTL");
             command.arg(&key);
             let deadline = self.link.clock.monotonic().plus(PROBE_TIMEOUT);
@@ -164,8 +163,7 @@ impl Manager {
                 () = self.hint.notified() => {}
                 () = clock.sleep_until(next) => {}
             }
-            let deadline = clock.monotonic().plus(POLL_TIMEOUT);
-            if self.news.poll(&published.connection, &*clock, deadline).await.is_err() {
+            if self.news.poll(&published.connection, &*clock, POLL_TIMEOUT).await.is_err() {
                 self.link.note(&published, Outcome::Lost, self.news.key());
             }
             self.show_state();

@@ -30,7 +30,7 @@ use super::{
     sealing::SealingKeys,
 };
 use crate::{
-    clock::{Clock, Monotonic},
+    clock::Clock,
     customer::CustomerId,
     shared::{Event, News, Version},
 };
@@ -178,24 +178,26 @@ impl NewsReader {
         self.board.send(Event::Connected);
     }
 
-    /// Reads the generation and all news, and sends their events.
+    /// Reads the generation and all news, and sends their events. Each read must end within `timeout`.
     pub(super) async fn poll(
         &mut self,
         connection: &Connection,
         clock: &dyn Clock,
-        deadline: Monotonic,
+        timeout: Duration,
     ) -> Result<(), ConnectError> {
-        loop {
-            let call = self.call();
+        let read = async |call: Call| {
+            let deadline = clock.monotonic().plus(timeout);
             let response = call.run_on(connection, clock, deadline).await;
-            let response = response.ok_or(ConnectError::Timeout)??;
+            Ok::<Value, ConnectError>(response.ok_or(ConnectError::Timeout)??)
+        };
+        loop {
+            let response = read(self.call()).await?;
             if self.take(&response)? {
                 break;
             }
         }
         while let Some(first) = self.revocations {
-            let response = self.page(first).run_on(connection, clock, deadline).await;
-            let response = response.ok_or(ConnectError::Timeout)??;
+            let response = read(self.page(first)).await?;
             self.revocations = self.take_revocations(first, items(&response));
         }
         Ok(())
