@@ -7,6 +7,7 @@ use juspay_bff::shared::LookUp;
 use super::{
     replica::{Replica, SetUp, id, until},
     server::{self, Server},
+    sharing::serve_with_five,
 };
 
 /// Enough customers that each primary has some.
@@ -61,9 +62,12 @@ impl Cluster {
         cluster
     }
 
+    fn set_up(&self) -> SetUp {
+        SetUp::new(self.nodes[0].url()).settings("shared.topology = 'cluster'")
+    }
+
     async fn replica(&self) -> Replica {
-        let set_up = SetUp::new(self.nodes[0].url()).settings("shared.topology = 'cluster'");
-        set_up.timeout(Duration::from_millis(200)).connected().await
+        self.set_up().timeout(Duration::from_millis(200)).connected().await
     }
 }
 
@@ -107,6 +111,12 @@ async fn cluster_shares_and_announces() {
     a.tier.purge_all().await.unwrap();
     super::replica::event(&mut b.events, |event| *event == Event::PurgedAll).await;
     assert!(matches!(b.look_up("customer-2").await, LookUp::Fetch(_, None)));
+}
+
+#[test]
+fn p4_many_replicas_make_one_fetch_per_customer_in_a_cluster() {
+    let cluster = Cluster::start();
+    serve_with_five(|| cluster.set_up(), 200);
 }
 
 #[tokio::test]
