@@ -23,8 +23,8 @@ use crate::{
     concurrency::Limits,
     customer::CustomerRefKey,
     juspay::{
+        api_keys::ApiKeys,
         client::{Client, Juspay},
-        keys::ApiKeys,
         resilience::{Resilience, ResilientClient},
     },
     metrics::Metrics,

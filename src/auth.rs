@@ -5,6 +5,7 @@
 //! - `authenticator`: the steps of authentication, and what ends a token early
 //! - `caller`: the permit that only verification can build
 //! - `credentials`: parses the `Authorization` header
+//! - `digest`: SHA-256 of tokens, keys and proofs
 //! - `dpop`: proofs of possession for tokens that are bound to a key
 //! - `error`: why authentication fails
 //! - `explanation`, `inspection`: for operators: why a token is rejected, and how issuers respond
@@ -29,8 +30,7 @@ mod dpop;
 mod error;
 mod explanation;
 #[cfg(any(test, fuzzing))]
-#[doc(hidden)]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 mod gateway;
 mod hmac;
 mod inspection;

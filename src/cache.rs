@@ -8,8 +8,7 @@
 mod backoff;
 mod fetch;
 #[cfg(any(test, fuzzing))]
-#[doc(hidden)]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 pub mod lifetime;
 mod link;
 mod lookup;

@@ -1,32 +1,30 @@
 //! The client of Juspay's Get Customer API, and the ways in which a call can fail.
 //!
 //! The cache depends on [`CustomerApi`] only, so that its tests can script responses. `client`
-//! sends the requests, `wire` parses the JSON, `skew` compares the clocks, and `inspection` runs
-//! each step of a call separately for `doctor`. Caching is not done here.
+//! sends the requests, `response` reads the responses, `clock_skew` compares the clocks, and
+//! `inspection` runs each step of a call separately for `doctor`. Caching is not done here.
 
+pub mod api_keys;
 mod breaker;
 pub mod client;
+pub mod clock_skew;
 mod connect;
 #[cfg(any(test, fuzzing))]
-#[doc(hidden)]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 mod hold;
 pub(crate) mod inspection;
-pub mod keys;
-mod pool;
+mod lenient_json;
 mod probes;
-mod rejection;
 pub mod resilience;
-pub mod skew;
-mod window;
-mod wire;
+mod response;
+mod sliding_window;
+mod stale_connection;
 
 use std::{fmt::Debug, time::Duration};
 
 use futures_util::future::LocalBoxFuture;
 use jiff::Timestamp;
 
-pub use self::rejection::RejectedBy;
 use crate::{
     clock::Monotonic,
     customer::{ClientAuth, Customer, CustomerId},
@@ -118,6 +116,17 @@ pub enum JuspayError {
     /// The fetching task ended without a result, which is a bug in this service.
     #[error("the fetch ended without a result")]
     Aborted,
+}
+
+/// What sent a 401 or 403.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RejectedBy {
+    /// Juspay itself, with its documented JSON.
+    Juspay,
+    /// Something else, such as a firewall, possibly for this customer only.
+    Unknown,
+    /// This service, because other calls were rejected. The hold ends after this time.
+    Hold(RetryAfter),
 }
 
 /// How long to wait before the next call.

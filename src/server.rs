@@ -5,10 +5,9 @@
 //! handshake uses the current certificate files.
 
 mod connection;
-mod drain;
 #[cfg(any(test, fuzzing))]
-#[doc(hidden)]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
+mod keep_alive;
 mod listeners;
 mod pipelining_guard;
 mod request_head;
@@ -53,7 +52,10 @@ use crate::{
     tls::{PeerCertificate, ServerTls},
 };
 
-pub use self::{drain::Drain, listeners::ListenError};
+pub use self::{
+    keep_alive::{Connections, Drain},
+    listeners::ListenError,
+};
 pub(crate) use self::{
     listeners::{Listener, Listeners},
     workers::{ListenerCapacity, Server},

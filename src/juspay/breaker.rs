@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     probes::{ProbeKind, Probes},
-    window::{CustomerCounts, CustomerHash, CustomerWindow},
+    sliding_window::{CustomerCounts, CustomerHash, CustomerWindow},
 };
 use crate::clock::Monotonic;
 

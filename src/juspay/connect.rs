@@ -19,7 +19,7 @@ use tokio::net::{TcpStream, lookup_host};
 
 use super::{
     ConnectionFailure,
-    pool::{Pool, PooledStream},
+    stale_connection::{Pool, PooledStream},
 };
 use crate::{
     http_client,

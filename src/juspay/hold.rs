@@ -11,7 +11,9 @@ use std::{
     time::Duration,
 };
 
-use super::{JuspayError, RejectedBy, probes::ProbeKind, probes::Probes, window::CustomerHash};
+use super::{
+    JuspayError, RejectedBy, probes::ProbeKind, probes::Probes, sliding_window::CustomerHash,
+};
 use crate::clock::Monotonic;
 
 /// How long a rejection counts as evidence.

@@ -10,9 +10,9 @@ use tokio_rustls::TlsConnector;
 
 use super::{
     ConnectionFailure, CustomerApi as _, CustomerResponse, GetCustomer, JuspayError,
+    api_keys::ApiKeys,
     client::{Client, Juspay},
     connect::{self, LastFamily, from_connect_error},
-    keys::ApiKeys,
 };
 use crate::{
     clock::{Clock, Moment, timeout_at},

@@ -22,7 +22,7 @@ use super::{
     CustomerApi, CustomerResponse, GetCustomer, JuspayError,
     breaker::{Breaker, BreakerPermit, BreakerRules, BreakerState, CallResult},
     hold::{Hold, HoldChange, HoldPermit},
-    window::{CustomerHash, CustomerHasher, CustomerWindow, Window},
+    sliding_window::{CustomerHash, CustomerHasher, CustomerWindow, Window},
 };
 use crate::{
     clock::{self, Clock, Monotonic},

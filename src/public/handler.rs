@@ -12,7 +12,7 @@ use futures_util::FutureExt as _;
 use super::{
     request::CustomerRequest,
     request_log::{InFlightRequest, RequestLog},
-    response, unread_body,
+    response,
 };
 use crate::{
     auth::{AuthError, Authenticator, Caller},
@@ -77,7 +77,7 @@ impl Handler {
                 (Some(problem), response)
             }
         };
-        unread_body::keep(body, self.log.finish(&in_flight, problem.as_ref(), response))
+        response::keep_unread_body(body, self.log.finish(&in_flight, problem.as_ref(), response))
     }
 
     async fn respond(

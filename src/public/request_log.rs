@@ -20,7 +20,6 @@ use actix_web::{
 pub(super) use self::counts::Route;
 use self::counts::{Counts, OK};
 use super::{
-    connections::Connections,
     request::{self, MAX_METHOD, ME_CUSTOMER},
     request_id::{REQUEST_ID, RequestId},
 };
@@ -31,7 +30,7 @@ use crate::{
     customer::{CustomerId, CustomerRef, CustomerRefKey},
     metrics::{GaugeGuard, Metrics},
     problem::Problem,
-    server::Drain,
+    server::{Connections, Drain},
     settings::AccessLog,
     traces::{Parent, Span, TraceContext, TraceId, Tracer},
 };

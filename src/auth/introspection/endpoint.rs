@@ -17,7 +17,7 @@ use rustls::ClientConfig;
 use secrecy::{ExposeSecret, zeroize::Zeroizing};
 
 use crate::{
-    credentials,
+    basic_auth,
     http_client::{
         self, BodyError, ClientRequest, HttpClient, StatusCode,
         header::{self, HeaderMap, HeaderValue},
@@ -105,7 +105,8 @@ impl HttpEndpoint {
     /// Both parts are form-urlencoded first (RFC 6749 §2.3.1). The value is marked as sensitive.
     fn authorization(&self) -> Result<HeaderValue, IntrospectionError> {
         let secret = self.secret.current();
-        let credentials = credentials::basic(&form(&self.client_id), &form(secret.expose_secret()));
+        let credentials =
+            basic_auth::credentials(&form(&self.client_id), &form(secret.expose_secret()));
         let value = HeaderValue::from_maybe_shared(credentials);
         let mut value = value.map_err(|_| IntrospectionError::Credentials)?;
         value.set_sensitive(true);

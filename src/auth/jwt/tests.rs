@@ -3,8 +3,8 @@
 
 mod audiences;
 mod customers;
-mod kinds;
 mod required;
+mod token_types;
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! The hold on a clock in seconds.
 
 use super::*;
-use crate::juspay::{InvalidResponse, window::tests::customer};
+use crate::juspay::{InvalidResponse, sliding_window::tests::customer};
 
 const BY_JUSPAY: JuspayError = JuspayError::RejectedCredentials(RejectedBy::Juspay);
 const BY_FIREWALL: JuspayError = JuspayError::RejectedOrigin(RejectedBy::Unknown);

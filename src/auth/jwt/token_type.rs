@@ -1,4 +1,4 @@
-//! Detects tokens that are not access tokens, by claims that prove it. A claim that any kind of
+//! Detects tokens that are not access tokens, by claims that prove it. A claim that any type of
 //! token may have is no evidence: some issuers put `nonce` into access tokens too (RFC 7519 §4
 //! requires that unknown claims are ignored).
 
@@ -12,10 +12,10 @@ use super::{
 };
 use crate::auth::error::Reason;
 
-/// Claims that name the kind: Cognito, Keycloak, Django and RFC 7662.
-pub(in crate::auth) const KIND_CLAIMS: [&str; 3] = ["token_type", "token_use", "typ"];
+/// Claims that name the type: Cognito, Keycloak, Django and RFC 7662.
+pub(in crate::auth) const TYPE_CLAIMS: [&str; 3] = ["token_type", "token_use", "typ"];
 
-/// [`KIND_CLAIMS`] and `type`, which Flask-JWT-Extended uses. An introspection response may use
+/// [`TYPE_CLAIMS`] and `type`, which Flask-JWT-Extended uses. An introspection response may use
 /// `type` for something else.
 const NAMING_CLAIMS: [&str; 4] = ["token_type", "token_use", "typ", "type"];
 
@@ -23,30 +23,30 @@ const NAMING_CLAIMS: [&str; 4] = ["token_type", "token_use", "typ", "type"];
 /// §3.1.3.6, §3.3.2.11).
 const ID_TOKEN_CLAIMS: [&str; 2] = ["at_hash", "c_hash"];
 
-/// Values that each of [`KIND_CLAIMS`] may have in an introspection response, in lower case; `DPoP`
+/// Values that each of [`TYPE_CLAIMS`] may have in an introspection response, in lower case; `DPoP`
 /// is also accepted. Introspection endpoints also describe refresh and ID tokens, so unknown values
 /// are rejected.
-const ACCEPTED_KINDS: [&[&str]; 3] =
+const ACCEPTED_TYPES: [&[&str]; 3] =
     [&["bearer"], &["access_token", "access"], &["bearer", "at+jwt", "jwt"]];
 
-/// A kind of token other than an access token.
+/// A type of token other than an access token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::auth) enum Kind {
+pub(in crate::auth) enum TokenType {
     Id,
     Refresh,
     /// A logout token, or another security event (RFC 8417).
     Event,
 }
 
-/// The kind of a token and the claim that proves it.
+/// The type of a token and the claim that proves it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::auth) struct Evidence {
-    pub(in crate::auth) kind: Kind,
+    pub(in crate::auth) token_type: TokenType,
     claim: &'static str,
 }
 
-impl Kind {
-    /// Parses the name of a kind in any form: `refresh`, `Refresh`, `refresh_token`.
+impl TokenType {
+    /// Parses the name of a type in any form: `refresh`, `Refresh`, `refresh_token`.
     pub(in crate::auth) fn named(text: &str) -> Option<Self> {
         let text = text.trim().to_ascii_lowercase();
         let text = text.strip_prefix("application/").unwrap_or(&text);
@@ -69,52 +69,54 @@ impl Kind {
 }
 
 impl Claims {
-    /// The evidence that this is not an access token. Kinds that no setting accepts come first.
+    /// The evidence that this is not an access token. Types that no setting accepts come first.
     pub(in crate::auth) fn evidence(&self) -> Option<Evidence> {
         let has_access_token_type = self.source == Source::Jwt { has_access_token_type: true };
-        let named = |wanted: Kind| {
-            let claim = NAMING_CLAIMS.into_iter().find(|claim| self.names_kind(claim, wanted))?;
-            Some(Evidence { kind: wanted, claim })
+        let named = |wanted: TokenType| {
+            let claim = NAMING_CLAIMS.into_iter().find(|claim| self.names_type(claim, wanted))?;
+            Some(Evidence { token_type: wanted, claim })
         };
         let hash = || {
             let claim = ID_TOKEN_CLAIMS.into_iter().find(|claim| self.members.has(claim))?;
-            (!has_access_token_type).then_some(Evidence { kind: Kind::Id, claim })
+            (!has_access_token_type).then_some(Evidence { token_type: TokenType::Id, claim })
         };
-        let event =
-            self.members.has("events").then_some(Evidence { kind: Kind::Event, claim: "events" });
+        let event = self
+            .members
+            .has("events")
+            .then_some(Evidence { token_type: TokenType::Event, claim: "events" });
         event
-            .or_else(|| named(Kind::Event))
-            .or_else(|| named(Kind::Refresh))
-            .or_else(|| named(Kind::Id))
+            .or_else(|| named(TokenType::Event))
+            .or_else(|| named(TokenType::Refresh))
+            .or_else(|| named(TokenType::Id))
             .or_else(hash)
     }
 
-    /// Rejects a token that is provably of a kind that the issuer's settings do not accept.
-    pub(super) fn check_kind(&self, context: &CheckContext<'_>) -> Result<(), Reason> {
-        self.evidence().map_or(Ok(()), |evidence| evidence.kind.check(context.rules))?;
+    /// Rejects a token that is provably of a type that the issuer's settings do not accept.
+    pub(super) fn check_token_type(&self, context: &CheckContext<'_>) -> Result<(), Reason> {
+        self.evidence().map_or(Ok(()), |evidence| evidence.token_type.check(context.rules))?;
         match self.source {
             Source::Jwt { .. } => Ok(()),
             Source::Introspection => {
-                self.check_named_kinds(matches!(self.bound_to(context), Ok(Some(_))))
+                self.check_named_types(matches!(self.bound_to(context), Ok(Some(_))))
             }
         }
     }
 
-    /// Checks the names of kinds in a response. A `DPoP` token must name its key (RFC 9449 §6.2). A
+    /// Checks the names of types in a response. A `DPoP` token must name its key (RFC 9449 §6.2). A
     /// token that names its key may be called a bearer token, as some issuers do. ID tokens may be
     /// named if the settings accept them.
-    fn check_named_kinds(&self, is_bound: bool) -> Result<(), Reason> {
-        for (name, accepted) in KIND_CLAIMS.into_iter().zip(ACCEPTED_KINDS) {
-            let Some(value) = self.members.get(name) else { continue };
-            let kind = value.as_str().ok_or(Reason::Claims)?;
-            if kind.eq_ignore_ascii_case("DPoP") {
+    fn check_named_types(&self, is_bound: bool) -> Result<(), Reason> {
+        for (claim, accepted) in TYPE_CLAIMS.into_iter().zip(ACCEPTED_TYPES) {
+            let Some(value) = self.members.get(claim) else { continue };
+            let name = value.as_str().ok_or(Reason::Claims)?;
+            if name.eq_ignore_ascii_case("DPoP") {
                 if is_bound {
                     continue;
                 }
                 return Err(Reason::Confirmation);
             }
-            let is_id_token = Kind::named(kind) == Some(Kind::Id);
-            if !is_id_token && !accepted.iter().any(|accepted| kind.eq_ignore_ascii_case(accepted))
+            let is_id_token = TokenType::named(name) == Some(TokenType::Id);
+            if !is_id_token && !accepted.iter().any(|accepted| name.eq_ignore_ascii_case(accepted))
             {
                 return Err(Reason::Type);
             }
@@ -122,8 +124,8 @@ impl Claims {
         Ok(())
     }
 
-    fn names_kind(&self, claim: &str, kind: Kind) -> bool {
-        let names = |value: &Value| value.as_str().and_then(Kind::named) == Some(kind);
+    fn names_type(&self, claim: &str, wanted: TokenType) -> bool {
+        let names = |value: &Value| value.as_str().and_then(TokenType::named) == Some(wanted);
         match self.members.get(claim) {
             Some(Value::Array(values)) => values.iter().any(names),
             Some(value) => names(value),
@@ -132,7 +134,7 @@ impl Claims {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for TokenType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Id => "an ID token",
@@ -144,7 +146,7 @@ impl fmt::Display for Kind {
 
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, claim } = self;
+        let Self { token_type, claim } = self;
         let why = match *claim {
             "events" => "it has the claim events".to_owned(),
             hash if ID_TOKEN_CLAIMS.contains(&hash) => {
@@ -152,6 +154,6 @@ impl fmt::Display for Evidence {
             }
             claim => format!("its claim {claim} says so"),
         };
-        write!(f, "it is {kind}: {why}")
+        write!(f, "it is {token_type}: {why}")
     }
 }

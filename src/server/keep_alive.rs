@@ -1,8 +1,31 @@
-//! Limits idle connections: when most of the allowed ones are open, responses close theirs.
+//! When responses close their connections: during the shutdown, and when most of the allowed connections
+//! are open, so that others can be accepted.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use prometheus::IntGauge;
 
 use crate::metrics::Metrics;
+
+/// Set when the shutdown begins. From then on, responses close their connections.
+#[derive(Debug, Clone, Default)]
+pub struct Drain(Arc<AtomicBool>);
+
+impl Drain {
+    /// Begins the shutdown.
+    pub fn begin(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the shutdown has begun.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 /// Counts the open connections.
 #[derive(Debug, Clone)]
@@ -25,7 +48,7 @@ impl Connections {
     }
 
     /// Whether responses should close their connections, so that others can be accepted.
-    pub(super) fn are_many(&self) -> bool {
+    pub(crate) fn are_many(&self) -> bool {
         self.open.get() > self.many
     }
 }

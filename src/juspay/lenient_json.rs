@@ -1,10 +1,20 @@
-//! The body of a response as text. In strings, U+FFFD replaces what JSON doesn't allow: invalid
-//! UTF-8, control characters, lone surrogates and unknown escapes.
+//! Reads JSON leniently: customers may have typed what JSON doesn't allow, and Juspay passes it on.
 //!
-//! Nothing is repaired outside of strings, so a body that isn't JSON, or is truncated, stays
-//! invalid. The position of each repair is recorded, because ids and tokens must need none.
+//! [`Document`] is a body as text. In strings, U+FFFD replaces what JSON doesn't allow: invalid UTF-8,
+//! control characters, lone surrogates and unknown escapes. Nothing is repaired outside of strings, so
+//! a body that isn't JSON, or is truncated, stays invalid. The position of each repair is recorded,
+//! because ids and tokens must need none.
+//!
+//! [`Members`] keeps repeated members, so that the reader decides which of them are an error. A derived
+//! struct always rejects them, a map always accepts them.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
 
 /// Length of a `\uXXXX` escape, in bytes.
 const UNICODE_ESCAPE: usize = 6;
@@ -116,6 +126,54 @@ fn code_unit(text: &str) -> Option<u16> {
     is_hex.then(|| u16::from_str_radix(digits, 16).ok()).flatten()
 }
 
+/// The members of an object with their unparsed values. No `Debug`: they may be personal data.
+pub(super) struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'a> Members<'a> {
+    /// Parses a text that is one object and nothing else.
+    pub(super) fn parse(text: &'a str) -> serde_json::Result<Self> {
+        serde_json::from_str(text)
+    }
+
+    /// The member's value. Of several with the same name, the last one counts.
+    pub(super) fn get(&self, name: &str) -> Option<&'a RawValue> {
+        self.values(name).next_back()
+    }
+
+    /// Whether the member occurs more than once.
+    pub(super) fn is_repeated(&self, name: &str) -> bool {
+        self.values(name).nth(1).is_some()
+    }
+
+    fn values(&self, name: &str) -> impl DoubleEndedIterator<Item = &'a RawValue> {
+        self.0.iter().filter(move |(it, _)| it == name).map(|(_, value)| *value)
+    }
+}
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+struct MembersVisitor;
+
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Members<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+        let mut members = Vec::new();
+        while let Some(member) = map.next_entry()? {
+            members.push(member);
+        }
+        Ok(Members(members))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::{collection::vec, prelude::*, sample::select};
@@ -210,6 +268,58 @@ mod tests {
                 (Err(_), None) => prop_assert!(body.ends_with(b"\\\"]")),
                 (Err(error), Some(_)) => prop_assert!(false, "{error}"),
             }
+        }
+    }
+
+    fn a_and_b(text: &str) -> Option<[Option<&str>; 2]> {
+        let members = Members::parse(text).ok()?;
+        Some(["a", "b"].map(|name| members.get(name).map(RawValue::get)))
+    }
+
+    #[test]
+    fn members_are_extracted_unchanged() {
+        for (text, values) in [
+            ("{}", [None, None]),
+            (r#"{"a":1}"#, [Some("1"), None]),
+            (
+                r#" {"c":[{}], "b" : "x\u0041" ,"\u0061":{"a":2}} "#,
+                [Some(r#"{"a":2}"#), Some(r#""x\u0041""#)],
+            ),
+            (r#"{"a":1,"b":null,"a":2}"#, [Some("2"), Some("null")]),
+            (r#"{"c":"\ud800","a":1e999}"#, [Some("1e999"), None]),
+        ] {
+            assert_eq!(a_and_b(text), Some(values), "{text}");
+        }
+    }
+
+    #[test]
+    fn repeated_member_is_detected_in_any_spelling() {
+        for (text, repeated) in [
+            (r#"{"a":1,"b":1}"#, [false, false]),
+            (r#"{"a":1,"b":1,"c":1,"c":1,"a":1}"#, [true, false]),
+            (r#"{"\u0061":null,"a":1,"a":1,"b":{"b":1}}"#, [true, false]),
+            (r#"{"b":1,"\u0062":1}"#, [false, true]),
+        ] {
+            let members = Members::parse(text).unwrap();
+            assert_eq!(["a", "b"].map(|name| members.is_repeated(name)), repeated, "{text}");
+        }
+    }
+
+    #[test]
+    fn skipped_members_may_be_deeply_nested() {
+        let [open, close] = ["[", "]"].map(|bracket| bracket.repeat(30_000));
+        let text = format!(r#"{{"c":{open}{close},"a":1,"b":{open}{close}}}"#);
+        let members = Members::parse(&text).unwrap();
+        assert_eq!(members.get("a").map(RawValue::get), Some("1"));
+        assert_eq!(members.get("b").unwrap().get().len(), 60_000);
+    }
+
+    #[test]
+    fn members_of_a_non_object_are_rejected() {
+        for text in
+            ["", "null", "[]", "\"a\"", "{", "{} {}", "{a:1}", "{\"a\":}", "{\"\\ud800\":1}"]
+        {
+            assert_eq!(a_and_b(text), None, "{text}");
         }
     }
 }

@@ -10,7 +10,7 @@ const SCHEME: &str = "Basic ";
 ///
 /// A `HeaderValue` made of it with `from_maybe_shared` shares its memory.
 #[must_use]
-pub fn basic(user: &str, password: &str) -> Bytes {
+pub fn credentials(user: &str, password: &str) -> Bytes {
     // `concat` allocates the full length at once. Growing would leave copies of the secret in
     // memory.
     let pair = Zeroizing::new([user, ":", password].concat());
@@ -24,9 +24,9 @@ mod tests {
 
     #[test]
     fn credentials_match_the_rfc_examples() {
-        assert_eq!(basic("Aladdin", "open sesame"), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
-        assert_eq!(basic("test", "123\u{a3}"), "Basic dGVzdDoxMjPCow==");
-        assert_eq!(basic("key", ""), "Basic a2V5Og==");
-        assert_eq!(basic("", ""), "Basic Og==");
+        assert_eq!(credentials("Aladdin", "open sesame"), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+        assert_eq!(credentials("test", "123\u{a3}"), "Basic dGVzdDoxMjPCow==");
+        assert_eq!(credentials("key", ""), "Basic a2V5Og==");
+        assert_eq!(credentials("", ""), "Basic Og==");
     }
 }

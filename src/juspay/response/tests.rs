@@ -1,5 +1,8 @@
 //! Parsing Juspay's responses.
 
+use std::io;
+
+use awc::http::header::{HeaderName, HeaderValue};
 use serde_json::json;
 
 use super::*;
@@ -335,4 +338,65 @@ fn only_documented_404_means_customer_not_found() {
     ] {
         assert_eq!(not_found(body.as_bytes()), JuspayError::Status(404, None), "{body}");
     }
+}
+
+#[test]
+fn only_documented_json_counts_as_juspays_rejection() {
+    let denied =
+        r#"{"status":"error","error_code":"access_denied","error_info":{"code":"UNAUTHORIZED"}}"#;
+    let inner = r#"{"error_info":{"code":"UNAUTHORIZED"}}"#;
+    let origin = r#"{"error":true,"error_info":{"code":"BAD_ORIGIN","category":"USER_ERROR"}}"#;
+    let pages = ["", "<html>403 Forbidden</html>", "null", "[]", "{}"];
+    let read = |status: u16, body: &str| {
+        let codes = if status == 401 { &CREDENTIALS_CODES[..] } else { &ORIGIN_CODES };
+        rejected_by(body.as_bytes(), codes)
+    };
+    for (status, body) in [(401, denied), (401, inner), (403, origin)] {
+        assert_eq!(read(status, body), RejectedBy::Juspay, "{status} {body}");
+    }
+    let others = pages.into_iter().flat_map(|page| [(401, page), (403, page)]);
+    for (status, body) in others.chain([(401, origin), (403, denied), (403, inner)]) {
+        assert_eq!(read(status, body), RejectedBy::Unknown, "{status} {body}");
+    }
+}
+
+#[test]
+fn body_failures_are_distinguished() {
+    for (error, why) in [
+        (PayloadError::Overflow, InvalidResponse::TooLarge),
+        (PayloadError::Incomplete(None), InvalidResponse::Truncated),
+        (PayloadError::Io(io::ErrorKind::ConnectionReset.into()), InvalidResponse::Truncated),
+        (PayloadError::EncodingCorrupted, InvalidResponse::Http),
+    ] {
+        assert_eq!(from_payload_error(&error), why.into());
+    }
+}
+
+fn expected(fields: &[(&'static str, &'static str)]) -> Option<u64> {
+    let fields = fields
+        .iter()
+        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+    retry_after(&fields.collect()).map(|wait| wait.as_secs())
+}
+
+#[test]
+fn retry_after_is_parsed_as_seconds_or_date() {
+    const DATE: (&str, &str) = ("date", "Mon, 23 Nov 2026 12:00:00 GMT");
+    for (value, seconds) in [
+        ("0", Some(0)),
+        ("7", Some(7)),
+        ("60", Some(60)),
+        ("61", Some(60)),
+        ("18446744073709551615", Some(60)),
+        ("Mon, 23 Nov 2026 12:00:09 GMT", Some(9)),
+        ("Mon, 23 Nov 2026 11:59:00 GMT", Some(0)),
+        ("Mon, 23 Nov 2026 13:00:00 GMT", Some(60)),
+        ("-1", None),
+        ("soon", None),
+        ("", None),
+    ] {
+        assert_eq!(expected(&[DATE, ("retry-after", value)]), seconds, "{value}");
+    }
+    assert_eq!(expected(&[("retry-after", "Mon, 23 Nov 2026 12:00:09 GMT")]), None, "no clock");
+    assert_eq!(expected(&[DATE]), None);
 }

@@ -1,4 +1,4 @@
-//! Kinds of tokens, by the claims that prove them.
+//! Types of tokens, by the claims that prove them.
 
 use super::*;
 
@@ -6,7 +6,7 @@ use super::*;
 type Row =
     (&'static str, Value, Result<&'static str, &'static str>, Result<&'static str, &'static str>);
 
-fn kinds() -> Vec<Row> {
+fn types() -> Vec<Row> {
     let (id_token, other) = (Err("id_token"), Err("type"));
     vec![
         ("JWT", json!({"nonce": "n"}), Ok("alice"), Ok("alice")),
@@ -37,13 +37,13 @@ fn kinds() -> Vec<Row> {
 }
 
 #[tokio::test]
-async fn other_kinds_of_tokens_are_rejected_by_their_evidence() {
+async fn other_types_of_tokens_are_rejected_by_their_evidence() {
     locally(async {
         let world = world().await;
         let mut accepting = issuer();
         accepting.accepts_id_tokens = true;
         let accepting = world_with(accepting, &[P256.jwk("k1")]).await;
-        for (typ, claim, rejecting, admitted) in kinds() {
+        for (typ, claim, rejecting, admitted) in types() {
             let header = with(&header("k1"), json!({"typ": typ})).to_string();
             let token = P256.sign(ES256, &header, &with(&claims(), claim).to_string());
             let found = world.outcome(&token).await;
