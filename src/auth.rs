@@ -15,8 +15,8 @@
 //! - `issuer`: the rules and keys of one issuer
 //! - `jwks`: the public keys of an issuer
 //! - `jwt`: parses and verifies tokens
-//! - `revocation`: the list of revoked tokens
 //! - `request`: reads the headers of a request
+//! - `revocation`: the list of revoked tokens
 //! - `token_cache`: caches verified tokens
 //! - `verification_limit`: limits signature checks
 //!

@@ -1,8 +1,8 @@
 //! Both listeners: from bound sockets to requests for the app.
 //!
 //! actix-web's own server has no hook for connections, so its parts are assembled here: `workers` accepts
-//! connections, `connection` forwards requests, actix-http parses them, and the app answers. Each TLS
-//! handshake uses the current certificate files.
+//! connections, `connection` forwards requests, actix-http parses them, and the app answers. A TLS
+//! handshake uses the certificate that was loaded last.
 
 mod connection;
 #[cfg(any(test, fuzzing))]

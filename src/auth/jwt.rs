@@ -1,7 +1,8 @@
 //! Parses and verifies a JWT (RFC 7515 §3.1, RFC 7519): form, header, signature and claims.
 //!
-//! Until the signature is checked, the token is an [`Unverified`], @@ This module makes every check of a token. It does not choose keys (`jwks`) and
-//! does not cache results (`token_cache`).
+//! Until the signature is checked, the token is an [`Unverified`]. Verification uses only its `iss`, `iat`
+//! and header; all its claims are for `explain-token`. This module makes every check of a token. It does
+//! not choose keys (`jwks`) and does not cache results (`token_cache`).
 //!
 //! - `checks`: the checks of header and claims, each listed once
 //! - `claims`: reads claims

@@ -159,7 +159,8 @@ pub const fn outcome(found: &Result<Found, LookupError>) -> &'static str {
 }
 
 impl LookupError {
-    /// The `cause` in a request's log line, unless the customer doesn't exist.
+    /// The `cause` in a request's log line, or its `reason` if the response is a 4xx; `None` if the
+    /// customer doesn't exist.
     #[must_use]
     pub const fn cause(&self) -> Option<&'static str> {
         match self {

@@ -29,8 +29,8 @@ use crate::{
 
 /// A customer and the lifetime of its token.
 ///
-/// The fields are in the order in which a hit reads them: with many customers, each cache line of
-/// memory costs a wait.
+/// The fields that a hit reads come first, in few cache lines: with many customers, each one costs a
+/// wait for memory.
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Entry {
