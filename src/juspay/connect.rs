@@ -161,13 +161,13 @@ fn interleaved(
         })
         .partition(|address| Some(family(address)) == first);
     let (mut ours, mut others) = (ours.into_iter(), others.into_iter());
-    let mut turns = Vec::new();
+    let mut ordered = Vec::new();
     loop {
-        let before = turns.len();
-        turns.extend(ours.next());
-        turns.extend(others.next());
-        if turns.len() == before {
-            return turns;
+        let before = ordered.len();
+        ordered.extend(ours.next());
+        ordered.extend(others.next());
+        if ordered.len() == before {
+            return ordered;
         }
     }
 }

@@ -20,15 +20,15 @@ async fn traffic(world: &World, browser: &mut Browser) {
     }
     for second in [2_u32, 5, 9, 6, 12, 17, 14, 8, 11, 19] {
         for number in 0..second * 4 {
-            world.phone(&format!("customer-{}", number % (second * 2))).me().await;
+            world.client(&format!("customer-{}", number % (second * 2))).me().await;
         }
         if second > 10 {
-            world.phone("sim_not_found").me().await;
+            world.client("sim_not_found").me().await;
         }
         if second == 17 {
-            world.phone("sim_html").me().await;
+            world.client("sim_html").me().await;
         }
-        world.phone_holding("expired").me().await;
+        world.client_with_token("expired").me().await;
         let note = browser.text("#rate-note").await;
         browser
             .until(&format!("document.querySelector('#rate-note').innerText !== '{note}'"))

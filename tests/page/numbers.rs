@@ -10,14 +10,14 @@ use crate::{
 
 /// Requests of every kind: 4 responses with 200, of which 2 from the cache, and 3 errors.
 async fn requests(world: &World) {
-    let alice = world.phone("alice");
+    let alice = world.client("alice");
     for _ in 0..3 {
         assert_eq!(alice.me().await.status, 200);
     }
-    assert_eq!(world.phone("bob").me().await.status, 200);
-    assert_eq!(world.phone("sim_not_found").me().await.status, 404);
+    assert_eq!(world.client("bob").me().await.status, 200);
+    assert_eq!(world.client("sim_not_found").me().await.status, 404);
     for _ in 0..2 {
-        assert_eq!(world.stranger().me().await.status, 401);
+        assert_eq!(world.anonymous().me().await.status, 401);
     }
 }
 
@@ -65,7 +65,7 @@ async fn numbers_match_those_of_client_and_simulator() {
 
     // More traffic, and the page updates itself.
     for _ in 0..5 {
-        opened.world.phone("alice").me().await;
+        opened.world.client("alice").me().await;
     }
     opened.until_shown(12).await;
     assert_eq!(opened.row("answers", "200 ok").await, ["9", "9"]);

@@ -13,7 +13,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use crate::support::{Phone, with_timeout};
+use crate::support::{Client, with_timeout};
 
 /// Seconds.
 const LENGTH: u32 = 420;
@@ -124,8 +124,8 @@ impl Day {
 
     /// Sends a request with this access token, and ignores the response.
     fn send(&self, token: Option<String>) {
-        let phone = Phone::new(self.public, token);
-        tokio::spawn(async move { phone.me().await });
+        let client = Client::new(self.public, token);
+        tokio::spawn(async move { client.me().await });
     }
 }
 

@@ -12,7 +12,7 @@ use super::{guard, with_timeout};
 
 /// A client of one listener, with a new connection for each request.
 #[derive(Debug, Clone)]
-pub struct Phone {
+pub struct Client {
     pub address: SocketAddr,
     /// The bearer token to send.
     pub token: Option<String>,
@@ -26,7 +26,7 @@ pub struct Reply {
     pub body: Vec<u8>,
 }
 
-impl Phone {
+impl Client {
     pub fn new(address: SocketAddr, token: Option<String>) -> Self {
         Self { address, token }
     }
