@@ -30,6 +30,7 @@ mod dpop;
 mod error;
 mod explanation;
 #[cfg(any(test, fuzzing))]
+#[doc(hidden)]
 pub(crate) mod fuzzing;
 mod gateway;
 mod hmac;

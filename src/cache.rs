@@ -8,6 +8,7 @@
 mod backoff;
 mod fetch;
 #[cfg(any(test, fuzzing))]
+#[doc(hidden)]
 pub(crate) mod fuzzing;
 pub mod lifetime;
 mod link;

@@ -6,6 +6,7 @@
 
 mod connection;
 #[cfg(any(test, fuzzing))]
+#[doc(hidden)]
 pub(crate) mod fuzzing;
 mod keep_alive;
 mod listeners;

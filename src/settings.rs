@@ -21,6 +21,7 @@ mod environment;
 mod fault;
 mod files;
 #[cfg(any(test, fuzzing))]
+#[doc(hidden)]
 pub(crate) mod fuzzing;
 mod juspay;
 mod limits;

@@ -245,16 +245,14 @@ async fn rejection_has_its_reason_in_the_log_only() {
     assert_eq!(reply.status, 200, "{}", reply.text());
     let expired = MintRequest { life: SignedDuration::from_hours(-1), ..base.clone() };
     let no_customer = MintRequest { subject: "a/b".to_owned(), ..base.clone() };
+    let other_audience = MintRequest { audience: "x".to_owned(), ..base.clone() };
+    let no_scope = MintRequest { scope: None, ..base.clone() };
     let cases = [
         (world.anonymous(), 401, "missing_token"),
         (world.client_with_token("garbage"), 401, "not_jws"),
         (world.client_with_token(&forged(&world).await), 401, "signature"),
         (world.client_with(&expired), 401, "expired"),
-        (
-            world.client_with(&MintRequest { audience: "x".to_owned(), ..base.clone() }),
-            401,
-            "audience",
-        ),
+        (world.client_with(&other_audience), 401, "audience"),
         (
             world.client_with(&base.clone().with("iss", "https://other.example")),
             401,
@@ -262,11 +260,7 @@ async fn rejection_has_its_reason_in_the_log_only() {
         ),
         (world.client_with(&revoked), 401, "revoked"),
         (world.client_with_token(&"x".repeat(8193)), 400, "too_long"),
-        (
-            world.client_with(&MintRequest { scope: None, ..base.clone() }),
-            403,
-            "insufficient_scope",
-        ),
+        (world.client_with(&no_scope), 403, "insufficient_scope"),
         (world.client_with(&no_customer), 403, "no_customer"),
     ];
     for (client, status, reason) in cases {
