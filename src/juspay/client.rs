@@ -5,9 +5,9 @@
 //! Therefore a 1xx, a response without a clear end, or one about another customer makes this
 //! worker's client drop all its connections before anything can reuse them.
 //!
-//! A request that fails because its pooled connection was stale (see `stale_connection`) is repeated once on a
-//! new connection. The repeat belongs to the same attempt, so the breaker and the retry budget
-//! count one attempt. All connections older than the failure are dropped.
+//! A request that fails because its pooled connection was stale (see `stale_connection`) is
+//! repeated once on a new connection. The repeat belongs to the same attempt, so the breaker and the
+//! retry budget count one attempt. All connections older than the failure are dropped.
 
 use std::{cell::RefCell, fmt, io, path::Path, rc::Rc, sync::Arc, time::Duration};
 
