@@ -41,6 +41,7 @@ mod jwt;
 mod request;
 mod revocation;
 #[cfg(test)]
+#[expect(dead_code, reason = "tests/auth uses the rest")]
 mod testing;
 mod token_cache;
 mod verification_limit;
@@ -51,12 +52,13 @@ pub use self::{
     error::{AuthError, LogoutError, ProofFault, Reason, RevokeError},
     explanation::{Check, Explanation, Outcome, Suggestion, explain},
     hmac::{HmacFileError, HmacSecrets},
+    introspection::{IntrospectionEndpoint, IntrospectionError},
     issuer::JwksRefreshers,
+    jwks::{FetchError, KeyFetcher},
 };
 pub(crate) use self::{
     inspection::{InspectedKeys, IntrospectionProbe, KeySetInspection, SecretsInspection},
-    introspection::IntrospectionError,
-    jwks::{FetchError, SetError},
+    jwks::SetError,
 };
 use crate::{revocation::FileError, secret_file::SecretFileError, tls::TlsError};
 

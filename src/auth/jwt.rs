@@ -21,8 +21,6 @@ mod json;
 mod jws;
 mod kind;
 mod logout;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 
