@@ -25,6 +25,7 @@ mod flaky_upstream;
 mod floors;
 mod hand_outs;
 mod keys;
+mod link;
 mod metrics;
 mod not_found;
 mod outage;
