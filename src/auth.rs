@@ -21,6 +21,12 @@
 //!
 //! `tests/layers.rs` lists which of these modules may use which.
 
+// Untrusted input is parsed here.
+#![cfg_attr(
+    not(test),
+    deny(clippy::as_conversions, clippy::arithmetic_side_effects, clippy::indexing_slicing)
+)]
+
 mod authenticator;
 mod caller;
 mod credentials;

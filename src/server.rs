@@ -4,6 +4,12 @@
 //! connections, `connection` forwards requests, actix-http parses them, and the app answers. Each TLS
 //! handshake uses the current certificate files.
 
+// Untrusted input is parsed here.
+#![cfg_attr(
+    not(test),
+    deny(clippy::as_conversions, clippy::arithmetic_side_effects, clippy::indexing_slicing)
+)]
+
 mod connection;
 mod drain;
 #[cfg(any(test, fuzzing))]

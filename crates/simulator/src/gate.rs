@@ -76,7 +76,7 @@ impl Gates {
     pub(super) fn arrive(&self, target: &str) -> Option<GateWait> {
         let gates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let gate = gates.get(target).filter(|gate| !*gate.open.borrow())?;
-        gate.arrived.send_modify(|arrived| *arrived = arrived.saturating_add(1));
+        gate.arrived.send_modify(|arrived| *arrived += 1);
         Some(GateWait(gate.open.subscribe()))
     }
 }
