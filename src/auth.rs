@@ -22,6 +22,12 @@
 //!
 //! `tests/layers.rs` lists which of these modules may use which.
 
+// Untrusted input is parsed here.
+#![cfg_attr(
+    not(test),
+    deny(clippy::as_conversions, clippy::arithmetic_side_effects, clippy::indexing_slicing)
+)]
+
 mod authenticator;
 mod caller;
 mod credentials;
@@ -42,6 +48,7 @@ mod jwt;
 mod request;
 mod revocation;
 #[cfg(test)]
+#[expect(dead_code, reason = "tests/auth uses the rest")]
 mod testing;
 mod token_cache;
 mod verification_limit;
@@ -52,12 +59,13 @@ pub use self::{
     error::{AuthError, LogoutError, ProofFault, Reason, RevokeError},
     explanation::{Check, Explanation, Outcome, Suggestion, explain},
     hmac::{HmacFileError, HmacSecrets},
+    introspection::{IntrospectionEndpoint, IntrospectionError},
     issuer::JwksRefreshers,
+    jwks::{FetchError, KeyFetcher},
 };
 pub(crate) use self::{
     inspection::{InspectedKeys, IntrospectionProbe, KeySetInspection, SecretsInspection},
-    introspection::IntrospectionError,
-    jwks::{FetchError, SetError},
+    jwks::SetError,
 };
 use crate::{revocation::FileError, secret_file::SecretFileError, tls::TlsError};
 

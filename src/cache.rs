@@ -349,7 +349,7 @@ impl CustomerCache {
                 let life = entry.lifetime.remaining(now).as_secs();
                 let counts = counts.iter_mut().zip(LIFE_BOUNDS);
                 for (count, _) in counts.filter(|(_, bound)| life >= *bound) {
-                    *count = count.saturating_add(1);
+                    *count += 1;
                 }
             }
         }

@@ -3,6 +3,12 @@
 //!
 //! No I/O, no HTTP, no time. `Debug` output never contains personal data or tokens.
 
+// Untrusted input is parsed here.
+#![cfg_attr(
+    not(test),
+    deny(clippy::as_conversions, clippy::arithmetic_side_effects, clippy::indexing_slicing)
+)]
+
 mod object;
 mod reference;
 

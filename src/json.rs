@@ -8,6 +8,12 @@
 //! or use the last one. Two readers that choose differently would see two different tokens, so this
 //! parser rejects duplicates.
 
+// Untrusted input is parsed here.
+#![cfg_attr(
+    not(test),
+    deny(clippy::as_conversions, clippy::arithmetic_side_effects, clippy::indexing_slicing)
+)]
+
 use std::{collections::BTreeMap, fmt, marker::PhantomData};
 
 use serde::{

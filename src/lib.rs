@@ -11,11 +11,6 @@
 //! [`app`] builds the service, [`server`] has the two listeners, and [`admin`] is the one for operators.
 //! `tests/layers.rs` lists which modules may use which.
 
-#![cfg_attr(
-    test,
-    expect(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should")
-)]
-
 pub mod admin;
 pub mod algorithm;
 pub mod app;

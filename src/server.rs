@@ -4,6 +4,12 @@
 //! connections, `connection` forwards requests, actix-http parses them, and the app answers. A TLS
 //! handshake uses the certificate that was loaded last.
 
+// Untrusted input is parsed here.
+#![cfg_attr(
+    not(test),
+    deny(clippy::as_conversions, clippy::arithmetic_side_effects, clippy::indexing_slicing)
+)]
+
 mod connection;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]

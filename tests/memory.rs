@@ -3,12 +3,7 @@
 //! The secrets to find are constants of the program, which are in read-only memory and therefore
 //! not searched. All other copies of them are masked.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    reason = "a test that panics fails, as it should"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that panics fails, as it should")]
 
 use std::{
     fs::{self, File},

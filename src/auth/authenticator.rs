@@ -6,9 +6,6 @@
 //! cached customer contains a client auth token that the revoked person may have received, so a revocation
 //! returns the customers to remove from the cache.
 
-#[cfg(test)]
-mod tests;
-
 use std::{
     collections::{BTreeMap, HashSet},
     fmt,
@@ -29,7 +26,7 @@ use super::{
     error::{AuthError, LogoutError, Reason, RevokeError},
     gateway::Gateway,
     hmac::HmacSecrets,
-    introspection::Introspection,
+    introspection::{self, Introspection, IntrospectionEndpoint},
     issuer::{self, Issuer, JwksRefreshers},
     jwks::{KeyFetcher, KeySelector, fetcher},
     jwt::{SignatureChecked, Unverified, is_issuer, names_issuer},
@@ -101,19 +98,22 @@ impl Authenticator {
         let fetcher = |name: &str, issuer: &settings::Issuer| {
             fetcher(issuer, &auth.plain_http_hosts, tls.get(name)?)
         };
-        let introspection = Introspection::new(auth, &tls, limits, &clock, &metrics.auth)?;
-        let (authenticator, refreshers) =
-            Self::with_fetchers(auth, secrets_poll, limits, clock, metrics, fetcher)?;
-        Ok((Self { introspection, ..authenticator }, refreshers))
+        let endpoint = introspection::endpoint(auth, &tls)?;
+        Self::with_sources(auth, secrets_poll, limits, clock, metrics, fetcher, endpoint)
     }
 
-    pub(super) fn with_fetchers(
+    /// Like [`new`](Self::new), with other sources of keys and of introspection responses. Tests script them.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn with_sources(
         auth: &settings::Auth,
         secrets_poll: Duration,
         limits: &Limits,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
         fetcher: impl Fn(&str, &settings::Issuer) -> Option<Box<dyn KeyFetcher>>,
+        endpoint: Option<Arc<dyn IntrospectionEndpoint>>,
     ) -> Result<(Self, JwksRefreshers), SetUpError> {
         let keys = limits.keys();
         let mut issuers: Vec<Issuer> = Vec::new();
@@ -145,7 +145,9 @@ impl Authenticator {
         let dpop = Dpop::new(auth, metrics.auth.dpop_proofs.clone());
         let authenticator = Self {
             issuers,
-            introspection: None,
+            introspection: endpoint.and_then(|endpoint| {
+                Introspection::new(auth, endpoint, limits, &clock, &metrics.auth)
+            }),
             gateway: auth.gateway.as_ref().map(Gateway::new),
             tokens,
             verification_limit,

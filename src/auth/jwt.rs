@@ -16,8 +16,6 @@ mod claims;
 mod introspection;
 mod jws;
 mod logout;
-#[cfg(test)]
-mod tests;
 mod token_type;
 
 use std::sync::Arc;

@@ -61,6 +61,3 @@ impl CustomerCache {
         self.shared.with_token(entry, Source::Hit, None, entry.lifetime.ttl(*now), *now)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The settings without a default.
-pub(super) const REQUIRED: &str = include_str!("../../tests/required_settings.toml");
+const REQUIRED: &str = include_str!("../../tests/required_settings.toml");
 
 /// A Juspay without customers.
 #[derive(Debug)]

@@ -8,6 +8,12 @@
 //! [`Members`] keeps repeated members, so that the reader decides which of them are an error. A derived
 //! struct always rejects them, a map always accepts them.
 
+// Untrusted input is parsed here.
+#![cfg_attr(
+    not(test),
+    deny(clippy::as_conversions, clippy::arithmetic_side_effects, clippy::indexing_slicing)
+)]
+
 use std::{borrow::Cow, fmt};
 
 use serde::{

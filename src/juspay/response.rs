@@ -5,6 +5,12 @@
 //! they are in this service's format already. Fields with an undocumented type are dropped. Ids, the
 //! token and its expiry must be valid and occur once. Undocumented members have no effect.
 
+// Untrusted input is parsed here.
+#![cfg_attr(
+    not(test),
+    deny(clippy::as_conversions, clippy::arithmetic_side_effects, clippy::indexing_slicing)
+)]
+
 use std::time::Duration;
 
 use awc::{

@@ -28,7 +28,7 @@ pub(super) struct Counts {
 
 impl Window {
     pub(super) fn new(length: Duration) -> Self {
-        let slice = length.checked_div(SLICES).unwrap_or_default();
+        let slice = length / SLICES;
         Self { slice, slices: VecDeque::new() }
     }
 
@@ -41,8 +41,8 @@ impl Window {
             self.slices.push_back((now, Counts::default()));
         }
         if let Some((_, counts)) = self.slices.back_mut() {
-            counts.all = counts.all.saturating_add(1);
-            counts.marked = counts.marked.saturating_add(u32::from(is_marked));
+            counts.all += 1;
+            counts.marked += u32::from(is_marked);
         }
     }
 
@@ -50,13 +50,13 @@ impl Window {
     pub(super) fn total(&mut self, now: Monotonic) -> Counts {
         self.forget(now);
         self.slices.iter().fold(Counts::default(), |sum, (_, counts)| Counts {
-            all: sum.all.saturating_add(counts.all),
-            marked: sum.marked.saturating_add(counts.marked),
+            all: sum.all + counts.all,
+            marked: sum.marked + counts.marked,
         })
     }
 
     fn forget(&mut self, now: Monotonic) {
-        let length = self.slice.saturating_mul(SLICES);
+        let length = self.slice * SLICES;
         while self.slices.front().is_some_and(|(start, _)| now.since(*start) >= length) {
             self.slices.pop_front();
         }
@@ -113,7 +113,7 @@ pub(super) struct CustomerCounts {
 
 impl CustomerWindow {
     pub(super) fn new(length: Duration) -> Self {
-        let slice = length.checked_div(SLICES).unwrap_or_default();
+        let slice = length / SLICES;
         Self { slice, slices: VecDeque::new() }
     }
 
@@ -133,7 +133,7 @@ impl CustomerWindow {
             }
         }
         if let Some(slice) = self.slices.back_mut() {
-            slice.calls = slice.calls.saturating_add(1);
+            slice.calls += 1;
             slice.customers.insert(customer, has_failed);
         }
     }
@@ -149,9 +149,9 @@ impl CustomerWindow {
         self.slices.iter().fold(CustomerCounts::default(), |sum, slice| {
             let failing = slice.customers.values().filter(|has_failed| **has_failed).count();
             CustomerCounts {
-                calls: sum.calls.saturating_add(slice.calls),
-                customers: sum.customers.saturating_add(slice.customers.len()),
-                failing: sum.failing.saturating_add(failing),
+                calls: sum.calls + slice.calls,
+                customers: sum.customers + slice.customers.len(),
+                failing: sum.failing + failing,
             }
         })
     }
@@ -168,7 +168,7 @@ impl CustomerWindow {
     }
 
     fn forget(&mut self, now: Monotonic) {
-        let length = self.slice.saturating_mul(SLICES);
+        let length = self.slice * SLICES;
         while self.slices.front().is_some_and(|slice| now.since(slice.start) >= length) {
             self.slices.pop_front();
         }

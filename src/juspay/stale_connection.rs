@@ -56,7 +56,7 @@ impl Pool {
     /// Adds a connection.
     pub(super) fn add(self: Rc<Self>, stream: TcpStream) -> PooledStream {
         let number = self.made.get();
-        self.made.set(number.saturating_add(1));
+        self.made.set(number + 1);
         PooledStream { stream, number, pool: self }
     }
 

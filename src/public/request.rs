@@ -4,6 +4,12 @@
 //! that only attackers send (RFC 9112 §3.2, §11.2). Their connections are closed. The admin listener
 //! uses it too.
 
+// Untrusted input is parsed here.
+#![cfg_attr(
+    not(test),
+    deny(clippy::as_conversions, clippy::arithmetic_side_effects, clippy::indexing_slicing)
+)]
+
 use std::{borrow::Cow, time::Duration};
 
 use actix_http::{HttpMessage as _, Request};

@@ -76,7 +76,7 @@ impl Latches {
     pub(super) fn arrive(&self, target: &str) -> Option<LatchWait> {
         let latches = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let latch = latches.get(target).filter(|latch| !*latch.open.borrow())?;
-        latch.arrived.send_modify(|arrived| *arrived = arrived.saturating_add(1));
+        latch.arrived.send_modify(|arrived| *arrived += 1);
         Some(LatchWait(latch.open.subscribe()))
     }
 }

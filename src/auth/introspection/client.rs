@@ -31,6 +31,7 @@ use crate::{
     clock::{Clock, timeout_at},
     concurrency::{FairLimit, Limits},
     metrics::{self, Series as _},
+    secret_file::Secret,
     single_flight::{Join, SingleFlight},
 };
 
@@ -126,6 +127,11 @@ impl IntrospectionClient {
         };
         // There is no outcome if the worker that made the call has stopped.
         waiter.outcome().await.unwrap_or(Err(UNAVAILABLE))
+    }
+
+    /// The secret that authenticates this service to the issuer.
+    pub(super) fn secret(&self) -> Option<Arc<Secret>> {
+        self.issuer.endpoint.secret()
     }
 
     /// Makes one call for an operator. Returns the reason if it fails.

@@ -204,7 +204,7 @@ pub fn with(mut claims: Value, path: &str, value: Option<Value>) -> Value {
     claims
 }
 
-#[expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "a time in seconds")]
+#[expect(clippy::cast_possible_truncation, reason = "a time in seconds")]
 fn whole(seconds: f64) -> i64 {
     seconds.floor() as i64
 }

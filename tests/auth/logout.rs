@@ -3,17 +3,17 @@
 
 use std::time::Duration;
 
+use juspay_bff::{
+    auth::{AuthError, LogoutError, Reason, RevokeError},
+    settings::{self, Issuer},
+};
 use serde_json::{Value, json};
 
-use crate::{
-    auth::{
-        error::{AuthError, LogoutError, Reason, RevokeError},
-        testing::{
-            ISSUER, LEEWAY, OTHER_P256, P256, Pair, START, World, issuer, locally, set, settings,
-            settle, token, with, world, world_of_auth, world_with,
-        },
+use super::{
+    testing::{
+        ISSUER, LEEWAY, OTHER_P256, P256, Pair, START, issuer, locally, set, settings, settle, with,
     },
-    settings::{self, Issuer},
+    world::{World, token, world, world_of_auth, world_with},
 };
 
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";

@@ -4,7 +4,7 @@ use super::*;
 
 async fn check(claim: &str, assumes_verified: bool, rows: &[(Value, Result<&str, &'static str>)]) {
     let mut by_claim = issuer();
-    by_claim.customer_id_claim = ClaimPath::of(claim);
+    by_claim.customer_id_claim = claim_path(claim);
     by_claim.assumes_verified = assumes_verified;
     let world = world_with(by_claim, &[P256.jwk("k1")]).await;
     for (change, outcome) in rows {
@@ -89,7 +89,7 @@ async fn email_claims_need_their_verified_claim() {
         let claims = claims().to_string();
         let claims = claims.replacen('{', "{\"email\":\"a\",\"email_verified\":null,", 1);
         let mut assuming = issuer();
-        assuming.customer_id_claim = ClaimPath::of("email");
+        assuming.customer_id_claim = claim_path("email");
         assuming.assumes_verified = true;
         let world = world_with(assuming, &[P256.jwk("k1")]).await;
         let token = P256.sign(ES256, &header("k1").to_string(), &claims);

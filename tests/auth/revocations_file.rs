@@ -2,19 +2,18 @@
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
-use serde_json::{Value, json};
-
-use crate::{
-    auth::{
-        Authenticator, SetUpError,
-        testing::{
-            P256, START, World, clock, issuer, limits, locally, set, settings, token, world_of_auth,
-        },
-    },
-    captured_log::CapturedLog,
+use juspay_bff::{
+    auth::{Authenticator, SetUpError},
     clock::manual::ManualClock,
     metrics::Metrics,
     revocation::{Entry, FileError},
+};
+use serde_json::{Value, json};
+
+use super::{
+    captured_log::CapturedLog,
+    testing::{P256, START, clock, issuer, locally, set, settings},
+    world::{World, limits, token, world_of_auth},
 };
 
 fn write(path: &Path, entries: &Value) {

@@ -1,12 +1,12 @@
 //! `required_claims` of the settings.
 
 use super::*;
-use crate::settings::{ClaimPath, ClaimValue, RequiredClaim};
+use juspay_bff::settings::{ClaimValue, RequiredClaim};
 
 #[tokio::test]
 async fn required_claims_equal_an_accepted_value_in_type_and_value() {
     let text = |text: &str| ClaimValue::Text(text.to_owned());
-    let required = |path: &str, accepted| RequiredClaim { claim: ClaimPath::of(path), accepted };
+    let required = |path: &str, accepted| RequiredClaim { claim: claim_path(path), accepted };
     let mut requiring = issuer();
     requiring.required_claims = vec![
         required("token_use", vec![text("access")]),

@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::SECOND;
-use crate::auth::testing::{
-    COOLDOWN, LEEWAY, OTHER_P256, P256, START, issuer, locally, set, settle, signed, token,
-    unfetched, world,
+use crate::{
+    testing::{COOLDOWN, LEEWAY, OTHER_P256, P256, START, issuer, locally, set, settle},
+    world::{signed, token, unfetched, world},
 };
 
 /// How much older than the last successful fetch a token is by its `iat`, and the result for its

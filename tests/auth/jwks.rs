@@ -4,14 +4,14 @@ mod ages;
 
 use std::time::Duration;
 
+use juspay_bff::auth::AuthError;
 use serde_json::json;
 
-use crate::auth::{
-    AuthError,
+use super::{
     testing::{
         COOLDOWN, MAX_STALE, OTHER_P256, P256, REFRESH, START, issuer, locally, set, settle,
-        signed, token, unfetched, world,
     },
+    world::{World, signed, token, unfetched, world},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -40,7 +40,7 @@ async fn unknown_kids_are_rejected_only_after_a_fetch_without_them() {
         assert_eq!(world.outcome(&forged).await, Err("unknown_key"), "remembered as missing");
         let unavailable = AuthError::KeysUnavailable { retry_after: Duration::from_secs(7) };
         assert_eq!(
-            world.check(&token("k3", json!({}))).await,
+            world.check(&token("k3", json!({}))).await.map(drop),
             Err(unavailable),
             "never looked for"
         );
@@ -49,7 +49,7 @@ async fn unknown_kids_are_rejected_only_after_a_fetch_without_them() {
         world.advance(Duration::from_millis(6_999)).await;
         assert_eq!(world.outcome(&forged).await, Err("unknown_key"));
         let unavailable = AuthError::KeysUnavailable { retry_after: SECOND };
-        assert_eq!(world.check(&token("k3", json!({}))).await, Err(unavailable));
+        assert_eq!(world.check(&token("k3", json!({}))).await.map(drop), Err(unavailable));
         assert_eq!(world.origin().fetches(), 2);
 
         world.advance(Duration::from_millis(1)).await;
@@ -124,7 +124,7 @@ async fn fetches_for_other_kids_do_not_reject_a_request() {
         world.origin().hold(false);
         assert_eq!(first.await.unwrap().unwrap_err().reason(), "unknown_key");
         let unavailable = AuthError::KeysUnavailable { retry_after: Duration::from_secs(9) };
-        assert_eq!(second.await.unwrap(), Err(unavailable));
+        assert_eq!(second.await.unwrap().map(drop), Err(unavailable));
         assert!(third.await.unwrap().is_ok(), "a later fetch may find the key");
         assert_eq!(world.origin().fetches(), 2);
     })
@@ -162,7 +162,7 @@ async fn p6_reused_kids_are_a_503_while_the_issuer_is_unreachable() {
         world.origin().serve(&[OTHER_P256.jwk("k1")]);
         world.advance(Duration::from_secs(4)).await;
         let unavailable = AuthError::KeysUnavailable { retry_after: Duration::from_secs(6) };
-        assert_eq!(world.check(&new).await, Err(unavailable));
+        assert_eq!(world.check(&new).await.map(drop), Err(unavailable));
         world.advance(Duration::from_secs(6)).await;
         assert_eq!(world.outcome(&new).await, Ok("alice".to_owned()));
         assert_eq!(world.origin().fetches(), 3);
@@ -247,7 +247,7 @@ async fn requests_waiting_for_keys_are_limited() {
 async fn invalid_sets_keep_the_previous_one() {
     locally(async {
         let world = world().await;
-        let gauge = |world: &crate::auth::testing::World| {
+        let gauge = |world: &World| {
             let auth = &world.metrics.auth;
             let keys = auth.jwks_keys.with_label_values(&["main"]).get();
             (keys, auth.jwks_keys_left_out.with_label_values(&["main"]).get())
@@ -273,8 +273,8 @@ async fn failed_fetches_are_unavailable_and_keep_the_keys() {
         let world = world().await;
         world.origin().fail();
         let unavailable = AuthError::KeysUnavailable { retry_after: COOLDOWN };
-        assert_eq!(world.check(&token("k2", json!({}))).await, Err(unavailable.clone()));
-        assert_eq!(world.check(&token("k2", json!({}))).await, Err(unavailable));
+        assert_eq!(world.check(&token("k2", json!({}))).await.map(drop), Err(unavailable.clone()));
+        assert_eq!(world.check(&token("k2", json!({}))).await.map(drop), Err(unavailable));
         assert_eq!(world.origin().fetches(), 2);
         assert_eq!(world.outcome(&token("k1", json!({}))).await, Ok("alice".to_owned()));
         assert!(world.auth.ready());
@@ -296,7 +296,7 @@ async fn requests_wait_two_seconds_for_a_fetch() {
         assert!(request.is_finished());
         assert_eq!(world.waiting(), 0);
         let unavailable = AuthError::KeysUnavailable { retry_after: Duration::from_secs(8) };
-        assert_eq!(request.await.unwrap(), Err(unavailable));
+        assert_eq!(request.await.unwrap().map(drop), Err(unavailable));
 
         world.advance(Duration::from_secs(3)).await;
         let failures = world.metrics.auth.jwks_refreshes.with_label_values(&["main", "failure"]);
@@ -362,7 +362,7 @@ async fn without_keys_every_token_is_unavailable() {
         assert_eq!(world.origin().fetches(), 1);
         for _ in 0..3 {
             let unavailable = AuthError::KeysUnavailable { retry_after: COOLDOWN };
-            assert_eq!(world.check(&token("k1", json!({}))).await, Err(unavailable));
+            assert_eq!(world.check(&token("k1", json!({}))).await.map(drop), Err(unavailable));
         }
         assert_eq!(world.origin().fetches(), 2, "one more fetch for the requests");
         assert!(!world.auth.ready());

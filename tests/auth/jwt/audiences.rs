@@ -1,7 +1,7 @@
 //! Issuers whose audience claim is not `aud`.
 
 use super::*;
-use crate::settings::AudienceClaim;
+use juspay_bff::settings::AudienceClaim;
 
 #[tokio::test]
 async fn another_claim_can_be_the_audience_as_a_string() {
