@@ -7,17 +7,21 @@ use std::{sync::Arc, time::Duration};
 use actix_web::test::TestRequest;
 use serde_json::json;
 
-use super::Authenticator;
+use super::{Authenticator, Finding};
 use crate::{
     auth::{
-        AuthError, SetUpError,
+        AuthError, Caller, SetUpError,
+        error::Reason,
+        revocation::{RevocationClaims, TokenIdentity},
         testing::{
-            MAX_WAITING, OTHER_P256, P256, clock, issuer, limits, locally, request, set, settings,
-            settle, signed, token, world,
+            MAX_WAITING, OTHER_P256, P256, World, clock, issuer, limits, locally, request, set,
+            settings, settle, signed, token, world,
         },
     },
-    clock::{Clock as _, SystemClock, manual::ManualClock},
+    clock::{Clock as _, SystemClock, later, manual::ManualClock},
+    customer::CustomerId,
     metrics::Metrics,
+    revocation::{Entry, Target},
     settings::KeySource,
     traces::Span,
 };
@@ -41,6 +45,25 @@ async fn cached_tokens_are_accepted_in_a_flood_of_unknown_tokens() {
         assert!(world.check(&new).await.is_ok());
         let verifying = usize::try_from(world.metrics.auth.verifications.get()).unwrap();
         assert_eq!(verifying, MAX_WAITING - 1, "the permit is released");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn token_that_is_revoked_between_its_check_and_its_caching_is_rejected() {
+    locally(async {
+        let World { auth, clock, .. } = world().await;
+        let claims = RevocationClaims { sub: None, jti: Some("j1".into()), sid: None, iat: None };
+        let identity = TokenIdentity::new(0, "main".into(), claims);
+        assert_eq!(auth.revocations.check(&identity), Ok(()));
+        let (now, end) = (clock.moment(), later(clock.now(), SECOND));
+        let target = Target::Token("j1".into());
+        let entry = Entry { issuer: "main".into(), target, expires: end };
+        assert_eq!(auth.revoke(entry), Ok(vec![]), "the token is not cached yet");
+        let caller = Caller::new(CustomerId::parse("alice").unwrap(), identity, None);
+        let finding = Finding { caller, signed: None, end };
+        let cached = auth.cache([7; 32], finding, auth.tokens.epoch(), now);
+        assert_eq!(cached.unwrap_err(), Reason::Revoked.into());
     })
     .await;
 }
