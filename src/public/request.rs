@@ -32,6 +32,8 @@ pub(super) const MAX_METHOD: usize = 32;
 pub(super) struct CustomerRequest {
     /// `options.get_client_auth_token`, true by default.
     pub(super) want_token: bool,
+    /// False for `HEAD`.
+    pub(super) want_body: bool,
     pub(super) freshness: Freshness,
 }
 
@@ -49,12 +51,13 @@ impl CustomerRequest {
             return Err(Problem::BodyNotAllowed);
         }
         let want_token = parse_query(request.uri().query().unwrap_or_default())?;
-        Ok(Self { want_token, freshness: cache_control::parse(headers)? })
+        let want_body = *request.method() != Method::HEAD;
+        Ok(Self { want_token, want_body, freshness: cache_control::parse(headers)? })
     }
 
     /// Whether a fresh entry of the cache satisfies the request as it is.
     pub(super) fn is_plain(self) -> bool {
-        self == Self { want_token: true, freshness: Freshness::default() }
+        self == Self { want_token: true, want_body: true, freshness: Freshness::default() }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     cache::{Freshness, Lookup, tests::REQUIRED},
     clock::{Clock, later, manual::ManualClock},
     concurrency::Limits,
-    customer::{ClientAuth, ClientAuthToken, Customer},
+    customer::{ClientAuth, ClientAuthToken, Customer, CustomerId},
     juspay::{CustomerApi, CustomerResponse, GetCustomer, JuspayError},
     metrics::Metrics,
     settings::Sources,
@@ -67,16 +67,16 @@ impl World {
         let lookup = Lookup {
             customer: customer.clone(),
             want_token: true,
+            want_body: true,
             freshness: Freshness::default(),
             traceparent: None,
             trace: Parent::default(),
             requester: None,
         };
-        self.cache.get(&lookup, &self.api).await.unwrap();
-        self.cache.link(customer).unwrap()
+        self.cache.get(&lookup, &self.api).await.unwrap().link.unwrap()
     }
 
-    fn fresh(&self, link: &CachedLink) -> Option<FreshEntry> {
+    fn fresh(&self, link: &CachedLink) -> Option<Arc<Entry>> {
         self.cache.fresh(link, self.clock.moment())
     }
 
