@@ -5,7 +5,7 @@
 //! secret in the issuer's file, and the cache was not cleared since its verification began. Rejected
 //! tokens are not cached.
 //!
-//! moka limits the number of entries. quick_cache 0.7 was tried instead: a hit took 850 of 50,400
+//! moka limits the number of entries. `quick_cache` 0.7 was tried instead: a hit took 850 of 50,400
 //! instructions less (`benches/instructions`), too little for a second library.
 
 #[cfg(test)]
