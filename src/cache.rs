@@ -29,7 +29,7 @@ use self::{
     store::{Entry, Slot},
 };
 pub use self::{
-    link::{CachedLink, FreshEntry},
+    link::CachedLink,
     lookup::{
         Detail, Forward, Found, Freshness, Lookup, LookupError, Requester, Source,
         outcome as lookup_outcome,
@@ -183,7 +183,10 @@ impl CustomerCache {
             LookupError::Juspay(_) | LookupError::NoNewToken(_) => {
                 fetcher.failures.wait(&self.key(customer), api.recoveries(), clock.monotonic())
             }
-            LookupError::NotCached | LookupError::Overloaded | LookupError::TooManyAtOnce => None,
+            LookupError::NotCached
+            | LookupError::Overloaded
+            | LookupError::MaxInFlight
+            | LookupError::TooManyAtOnce => None,
         }
     }
 

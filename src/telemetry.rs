@@ -4,6 +4,7 @@
 //! headers, including the API key. Therefore the filter is fixed and directives such as `RUST_LOG`
 //! are not supported.
 
+mod json;
 mod output;
 
 use std::{
@@ -24,6 +25,7 @@ use tracing_subscriber::{
     layer::SubscriberExt,
 };
 
+use self::json::Json;
 use crate::settings::{Log, LogFormat, LogLevel};
 
 /// Prefix of the targets of this crate's events, in the library and the binary.
@@ -75,9 +77,7 @@ where
     // are disabled, because they go to standard error, and could panic if it is closed.
     let lines = fmt::layer().with_writer(writer).with_ansi(false).log_internal_errors(false);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match log.format {
-        LogFormat::Json => {
-            lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
-        }
+        LogFormat::Json => lines.event_format(Json).boxed(),
         LogFormat::Text => lines.boxed(),
     };
     Dispatch::new(Registry::default().with(lines.with_filter(filter(log.level))))
@@ -158,6 +158,8 @@ mod tests {
     fn json_lines_are_flat_and_have_a_time() {
         let line =
             logged(LogLevel::Info, LogFormat::Json, || tracing::info!(status = 200, "served"));
+        let fields = r#","level":"INFO","message":"served","status":200,"target":"#;
+        assert!(line.starts_with("{\"timestamp\":\"") && line.contains(fields), "{line}");
         let line: serde_json::Value = serde_json::from_str(&line).unwrap();
         let time: jiff::Timestamp = line["timestamp"].as_str().unwrap().parse().unwrap();
         assert!(time.as_second() > 0 && line["timestamp"].as_str().unwrap().ends_with('Z'));

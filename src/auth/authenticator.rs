@@ -256,13 +256,27 @@ impl Authenticator {
         self.revocations.check(&identity)?;
         let now = self.clock.moment();
         let accepted = proof.verified.check(&issuer.rules, scheme, now.wall)?;
-        let caller = Caller::new(accepted.customer, identity, accepted.bound_to);
         let finding = Finding {
-            caller: caller.clone(),
+            caller: Caller::new(accepted.customer, identity, accepted.bound_to),
             signed: Some(Signed { by: proof.by, generation: proof.generation.into() }),
             end: accepted.end,
         };
-        self.tokens.insert(token.digest, finding, epoch, now);
+        self.cache(token.digest, finding, epoch, now)
+    }
+
+    /// Caches a token that was verified, and returns its caller.
+    fn cache(
+        &self,
+        digest: Sha256,
+        finding: Finding,
+        epoch: Epoch,
+        now: Moment,
+    ) -> Result<Caller, AuthError> {
+        let caller = finding.caller.clone();
+        self.tokens.insert(digest, finding, epoch, now);
+        // Again: a revocation since the first check has not found this token in the cache, and so
+        // has not removed its customer.
+        self.revocations.check(caller.token_identity())?;
         Ok(caller)
     }
 
@@ -341,11 +355,7 @@ impl Authenticator {
         let accepted = response.introspected.check(&issuer.rules, scheme, now.wall)?;
         let end = introspection.end(response.requested_at, &accepted);
         let caller = Caller::new(accepted.customer, token_identity, accepted.bound_to);
-        let finding = Finding { caller: caller.clone(), signed: None, end };
-        if now.wall < end {
-            self.tokens.insert(token.digest, finding, epoch, now);
-        }
-        Ok(caller)
+        self.cache(token.digest, Finding { caller, signed: None, end }, epoch, now)
     }
 
     /// Checks that the caller possesses the key that its token is bound to. The token has been verified:
@@ -473,6 +483,12 @@ impl Authenticator {
             || self.issuers.iter().any(|issuer| issuer.in_force(now).is_some())
     }
 
+    /// Whether a caller stays in memory with its token. If not, what it remembers is dropped with it.
+    #[must_use]
+    pub const fn caches_tokens(&self) -> bool {
+        self.gateway.is_none()
+    }
+
     /// The shared secrets of issuers, with the issuers' names, to be reloaded.
     #[must_use]
     pub fn hmac_secrets(&self) -> Vec<(Arc<str>, Arc<HmacSecrets>)> {
@@ -518,3 +534,6 @@ impl fmt::Debug for Authenticator {
         f.debug_struct("Authenticator").field("issuers", &names).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

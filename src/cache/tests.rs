@@ -37,6 +37,7 @@ fn p1_same_customer_id_of_another_merchant_is_another_customer() {
     let lookup = Lookup {
         customer: alice.clone(),
         want_token: true,
+        want_body: true,
         freshness: Freshness::default(),
         traceparent: None,
         trace: Parent::default(),

@@ -42,6 +42,8 @@ const MALFORMED_CACHE_CONTROL: Problem =
 pub(super) struct CustomerRequest {
     /// `options.get_client_auth_token`, true by default.
     pub(super) want_token: bool,
+    /// False for `HEAD`.
+    pub(super) want_body: bool,
     pub(super) freshness: Freshness,
 }
 
@@ -59,12 +61,13 @@ impl CustomerRequest {
             return Err(Problem::BodyNotAllowed);
         }
         let want_token = parse_query(request.uri().query().unwrap_or_default())?;
-        Ok(Self { want_token, freshness: parse_cache_control(headers)? })
+        let want_body = *request.method() != Method::HEAD;
+        Ok(Self { want_token, want_body, freshness: parse_cache_control(headers)? })
     }
 
     /// Whether a fresh entry of the cache satisfies the request as it is.
     pub(super) fn is_plain(self) -> bool {
-        self == Self { want_token: true, freshness: Freshness::default() }
+        self == Self { want_token: true, want_body: true, freshness: Freshness::default() }
     }
 }
 

@@ -104,13 +104,14 @@ impl RequestLog {
     pub(super) fn start(&self, request: &Request) -> InFlightRequest {
         let headers = request.headers();
         let traceparent = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
+        let trace = traceparent.and_then(TraceContext::parse);
         InFlightRequest {
             now: self.clock.moment(),
             route: request::route(request),
             method: request.method().clone(),
             request_id: RequestId::of(headers),
-            trace: traceparent.and_then(TraceContext::parse),
-            span: server_span::start(&self.tracer, request),
+            span: server_span::start(&self.tracer, request, trace.as_ref()),
+            trace,
             caller: OnceCell::new(),
             customer_ref: Cell::new(None),
             cache: Cell::new(NO_LOOKUP),

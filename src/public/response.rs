@@ -146,6 +146,7 @@ mod tests {
                 detail,
                 ttl: Duration::from_millis(780_999),
                 expires_in: None,
+                link: None,
             };
             assert_eq!(cache_status(&found), format!("juspay-bff; {text}"));
         }

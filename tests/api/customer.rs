@@ -136,6 +136,16 @@ async fn token_option_is_boolean_and_other_options_are_ignored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn head_does_not_count_as_a_returned_token() {
+    let world = documented("").await;
+    let client = world.client("alice");
+    for (method, count) in [("HEAD", 0), ("HEAD", 0), ("GET", 1), ("HEAD", 1), ("GET", 2)] {
+        assert_eq!(client.request(method, "/me/customer", "").await.status, 200);
+        assert_eq!(world.count("juspay_bff_token_remaining_seconds_count").await, count);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn head_returns_get_without_the_body() {
     let world = documented("").await;
     let client = world.client("alice");
