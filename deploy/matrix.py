@@ -16,7 +16,10 @@ import yaml
 
 HELM, PROGRAM, FOLDER = sys.argv[1], sys.argv[2], Path(sys.argv[3])
 DEPLOY = Path(__file__).parent
-VARIANTS = {it: yaml.safe_load((DEPLOY / f"helm/{it}.yaml").read_text()) for it in ("load-balancer", "node-local-dns", "openshift")}
+VARIANTS = {
+    it: yaml.safe_load((DEPLOY / f"helm/{it}.yaml").read_text())
+    for it in ("load-balancer", "node-local-dns", "openshift")
+}
 DIGEST = "sha256:" + 64 * "0"
 PARENTS = [{"name": "public", "namespace": "gateways"}]
 RUNBOOKS = "https://runbooks.acme.test/bff"
@@ -65,12 +68,20 @@ class Rendered:
 
     def egress(self):
         """The kind of egress limit, and whether the network policy is there."""
-        kinds = [it for it in ("CiliumNetworkPolicy", "NetworkPolicy") if self.one(it, "cilium.io" if it[0] == "C" else "projectcalico")]
+        kinds = [
+            it
+            for it in ("CiliumNetworkPolicy", "NetworkPolicy")
+            if self.one(it, "cilium.io" if it[0] == "C" else "projectcalico")
+        ]
         return kinds, bool(self.one("NetworkPolicy", "networking"))
 
     def rule(self):
         path = self.one("Ingress")["spec"]["rules"][0]
-        return path["host"], path["http"]["paths"][0]["path"], "nginx.org/rewrites" in self.one("Ingress")["metadata"]["annotations"]
+        return (
+            path["host"],
+            path["http"]["paths"][0]["path"],
+            "nginx.org/rewrites" in self.one("Ingress")["metadata"]["annotations"],
+        )
 
     def route(self):
         spec = self.one("HTTPRoute")["spec"]
@@ -102,9 +113,13 @@ FACTORS = {
             lambda it: it.route() == (["bff.acme.test"], "/me/customer", False, True) and not it.one("Ingress"),
         ),
         (
-            public("/bff", httpRoute=ON | {"parentRefs": PARENTS, "annotations": {"a": "b"}}, ingress={"className": "edge"}),
-            lambda it: it.route() == (["bff.acme.test"], "/bff/me/customer", True, True)
-            and it.one("Ingress")["spec"]["ingressClassName"] == "edge",
+            public(
+                "/bff", httpRoute=ON | {"parentRefs": PARENTS, "annotations": {"a": "b"}}, ingress={"className": "edge"}
+            ),
+            lambda it: (
+                it.route() == (["bff.acme.test"], "/bff/me/customer", True, True)
+                and it.one("Ingress")["spec"]["ingressClassName"] == "edge"
+            ),
         ),
         (public(ingress={"tlsSecretName": ""}), lambda it: "tls" not in it.one("Ingress")["spec"]),
         ({"ingress": OFF}, lambda it: "No Ingress and no HTTPRoute" in it.notes and ".acme:" in it.notes),
@@ -113,8 +128,10 @@ FACTORS = {
         ({}, lambda it: it.deployment["metadata"]["name"] == "shop-juspay-bff"),
         (
             {"nameOverride": "pay"},
-            lambda it: it.service["metadata"]["name"] == "shop-pay"
-            and it.template["metadata"]["labels"]["app.kubernetes.io/name"] == "pay",
+            lambda it: (
+                it.service["metadata"]["name"] == "shop-pay"
+                and it.template["metadata"]["labels"]["app.kubernetes.io/name"] == "pay"
+            ),
         ),
         ({"fullnameOverride": "pay"}, lambda it: it.service["metadata"]["name"] == "pay"),
     ],
@@ -129,8 +146,10 @@ FACTORS = {
         ({}, lambda it: it.container["image"] == "registry.acme.test/juspay-bff:0.1.0"),
         (
             {"image": {"tag": "1", "digest": DIGEST}, "imagePullSecrets": [{"name": "pull"}]},
-            lambda it: it.container["image"] == f"registry.acme.test/juspay-bff:1@{DIGEST}"
-            and it.pod["imagePullSecrets"] == [{"name": "pull"}],
+            lambda it: (
+                it.container["image"] == f"registry.acme.test/juspay-bff:1@{DIGEST}"
+                and it.pod["imagePullSecrets"] == [{"name": "pull"}]
+            ),
         ),
     ],
     "secret": [
@@ -148,9 +167,11 @@ FACTORS = {
                 "extraVolumes": [{"name": "revocations", "configMap": {"name": "revocations"}}],
                 "extraVolumeMounts": [{"name": "revocations", "mountPath": "/etc/revocations", "readOnly": True}],
             },
-            lambda it: it.container["env"][0]["value"].startswith("/etc/revocations")
-            and it.container["volumeMounts"][2]["mountPath"] == "/etc/revocations"
-            and it.pod["volumes"][2]["name"] == "revocations",
+            lambda it: (
+                it.container["env"][0]["value"].startswith("/etc/revocations")
+                and it.container["volumeMounts"][2]["mountPath"] == "/etc/revocations"
+                and it.pod["volumes"][2]["name"] == "revocations"
+            ),
         ),
     ],
     "service": [
@@ -165,11 +186,16 @@ FACTORS = {
                     "labels": {"c": "d"},
                 }
             },
-            lambda it: it.service["spec"]["loadBalancerClass"] == "acme.test/lb"
-            and it.service["metadata"]["annotations"] == {"a": "b"}
-            and it.service["metadata"]["labels"]["c"] == "d",
+            lambda it: (
+                it.service["spec"]["loadBalancerClass"] == "acme.test/lb"
+                and it.service["metadata"]["annotations"] == {"a": "b"}
+                and it.service["metadata"]["labels"]["c"] == "d"
+            ),
         ),
-        ({"service": {"type": "NodePort", "nodePort": 30080}}, lambda it: it.service["spec"]["ports"][0]["nodePort"] == 30080),
+        (
+            {"service": {"type": "NodePort", "nodePort": 30080}},
+            lambda it: it.service["spec"]["ports"][0]["nodePort"] == 30080,
+        ),
     ],
     "listeners": [
         ({}, lambda it: it.ports() == [8080, 9464] and it.service["spec"]["ports"][0]["appProtocol"] == "http"),
@@ -178,7 +204,11 @@ FACTORS = {
             lambda it: it.ports() == [9000, 9001] and ("9001," in it.notes or it.one("PodMonitor")),
         ),
         (
-            {"settings": {"server": {"tls": {f"{it}_file": f"/run/secrets/juspay-bff/{it}" for it in ("cert", "key")}}}},
+            {
+                "settings": {
+                    "server": {"tls": {f"{it}_file": f"/run/secrets/juspay-bff/{it}" for it in ("cert", "key")}}
+                }
+            },
             lambda it: it.service["spec"]["ports"][0]["appProtocol"] == "https",
         ),
     ],
@@ -186,17 +216,21 @@ FACTORS = {
         ({}, lambda it: not it.one("PodMonitor") and "podMonitor.enabled" in it.notes),
         (
             {"podMonitor": ON | {"labels": {"release": "prometheus"}}},
-            lambda it: it.one("PodMonitor")["metadata"]["labels"]["release"] == "prometheus"
-            and it.one("PodMonitor")["spec"]["selector"] == it.deployment["spec"]["selector"]
-            and it.one("PodMonitor")["spec"]["podMetricsEndpoints"][0]["port"] == it.container["ports"][1]["name"],
+            lambda it: (
+                it.one("PodMonitor")["metadata"]["labels"]["release"] == "prometheus"
+                and it.one("PodMonitor")["spec"]["selector"] == it.deployment["spec"]["selector"]
+                and it.one("PodMonitor")["spec"]["podMetricsEndpoints"][0]["port"] == it.container["ports"][1]["name"]
+            ),
         ),
     ],
     "prometheusRule": [
         ({}, lambda it: not it.one("PrometheusRule")),
         (
             {"prometheusRule": ON | {"labels": {"release": "prometheus"}}},
-            lambda it: it.alerts() == ({"deploy/prometheus/RUNBOOKS.md"}, {"page", "ticket"}, True)
-            and it.one("PrometheusRule")["metadata"]["labels"]["release"] == "prometheus",
+            lambda it: (
+                it.alerts() == ({"deploy/prometheus/RUNBOOKS.md"}, {"page", "ticket"}, True)
+                and it.one("PrometheusRule")["metadata"]["labels"]["release"] == "prometheus"
+            ),
         ),
         (
             {"prometheusRule": ON | {"runbookUrl": RUNBOOKS, "severities": {"page": "critical", "ticket": "warning"}}},
@@ -207,10 +241,12 @@ FACTORS = {
         ({}, lambda it: not it.one("ConfigMap", name="-dashboard")),
         (
             {"dashboard": ON | {"annotations": {"grafana_folder": "Payments"}}},
-            lambda it: it.one("ConfigMap", name="-dashboard")["metadata"]["labels"]["grafana_dashboard"] == "1"
-            and it.one("ConfigMap", name="-dashboard")["metadata"]["annotations"] == {"grafana_folder": "Payments"}
-            and json.loads(it.one("ConfigMap", name="-dashboard")["data"]["juspay-bff.json"])
-            == json.loads((DEPLOY / "grafana/dashboard.json").read_text()),
+            lambda it: (
+                it.one("ConfigMap", name="-dashboard")["metadata"]["labels"]["grafana_dashboard"] == "1"
+                and it.one("ConfigMap", name="-dashboard")["metadata"]["annotations"] == {"grafana_folder": "Payments"}
+                and json.loads(it.one("ConfigMap", name="-dashboard")["data"]["juspay-bff.json"])
+                == json.loads((DEPLOY / "grafana/dashboard.json").read_text())
+            ),
         ),
     ],
     "scaling": [
@@ -222,14 +258,27 @@ FACTORS = {
     ],
     "podDisruptionBudget": [
         ({}, lambda it: it.one("PodDisruptionBudget")["spec"]["maxUnavailable"] == 1),
-        ({"podDisruptionBudget": {"maxUnavailable": "50%"}}, lambda it: it.one("PodDisruptionBudget")["spec"]["maxUnavailable"] == "50%"),
+        (
+            {"podDisruptionBudget": {"maxUnavailable": "50%"}},
+            lambda it: it.one("PodDisruptionBudget")["spec"]["maxUnavailable"] == "50%",
+        ),
         ({"podDisruptionBudget": OFF}, lambda it: not it.one("PodDisruptionBudget")),
     ],
     "serviceAccount": [
-        ({}, lambda it: it.one("ServiceAccount")["metadata"]["name"] == it.pod["serviceAccountName"] == it.service["metadata"]["name"]),
+        (
+            {},
+            lambda it: (
+                it.one("ServiceAccount")["metadata"]["name"]
+                == it.pod["serviceAccountName"]
+                == it.service["metadata"]["name"]
+            ),
+        ),
         (
             {"serviceAccount": {"name": "pay", "annotations": {"a": "b"}}},
-            lambda it: it.one("ServiceAccount")["metadata"]["annotations"] == {"a": "b"} and it.pod["serviceAccountName"] == "pay",
+            lambda it: (
+                it.one("ServiceAccount")["metadata"]["annotations"] == {"a": "b"}
+                and it.pod["serviceAccountName"] == "pay"
+            ),
         ),
         (
             {"serviceAccount": {"create": False, "name": "pay"}},
@@ -241,8 +290,10 @@ FACTORS = {
         ({}, lambda it: it.pod["securityContext"]["runAsUser"] == 65532),
         (
             {"podSecurityContext": {"fsGroupChangePolicy": "OnRootMismatch", "runAsUser": 1000680000}},
-            lambda it: it.pod["securityContext"]["fsGroupChangePolicy"] == "OnRootMismatch"
-            and it.pod["securityContext"]["runAsUser"] == 1000680000,
+            lambda it: (
+                it.pod["securityContext"]["fsGroupChangePolicy"] == "OnRootMismatch"
+                and it.pod["securityContext"]["runAsUser"] == 1000680000
+            ),
         ),
         (
             {"podSecurityContext": VARIANTS["openshift"]["podSecurityContext"]},
@@ -257,29 +308,42 @@ FACTORS = {
                 "podAnnotations": {"c": "d"},
                 "nodeSelector": {"kubernetes.io/arch": "arm64"},
                 "tolerations": [{"key": "payments", "operator": "Exists"}],
-                "affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "e", "labelSelector": MATCH}]}},
+                "affinity": {
+                    "podAntiAffinity": {
+                        "requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "e", "labelSelector": MATCH}]
+                    }
+                },
                 "priorityClassName": "payments",
                 "resources": {"requests": {"cpu": "1"}, "limits": {"memory": "1Gi"}},
                 "terminationGracePeriodSeconds": 60,
             },
-            lambda it: it.template["metadata"]["labels"]["a"] == "b"
-            and it.template["metadata"]["annotations"]["c"] == "d"
-            and it.pod["nodeSelector"] == {"kubernetes.io/arch": "arm64"}
-            and it.pod["tolerations"][0]["key"] == "payments"
-            and "podAntiAffinity" in it.pod["affinity"]
-            and it.pod["priorityClassName"] == "payments"
-            and it.container["resources"]["limits"]["memory"] == "1Gi"
-            and it.pod["terminationGracePeriodSeconds"] == 60,
+            lambda it: (
+                it.template["metadata"]["labels"]["a"] == "b"
+                and it.template["metadata"]["annotations"]["c"] == "d"
+                and it.pod["nodeSelector"] == {"kubernetes.io/arch": "arm64"}
+                and it.pod["tolerations"][0]["key"] == "payments"
+                and "podAntiAffinity" in it.pod["affinity"]
+                and it.pod["priorityClassName"] == "payments"
+                and it.container["resources"]["limits"]["memory"] == "1Gi"
+                and it.pod["terminationGracePeriodSeconds"] == 60
+            ),
         ),
     ],
     "topologySpreadConstraints": [
         (
             {},
-            lambda it: [of["labelSelector"] for of in it.pod["topologySpreadConstraints"]] == 2 * [it.deployment["spec"]["selector"]],
+            lambda it: (
+                [of["labelSelector"] for of in it.pod["topologySpreadConstraints"]]
+                == 2 * [it.deployment["spec"]["selector"]]
+            ),
         ),
         ({"topologySpreadConstraints": []}, lambda it: "topologySpreadConstraints" not in it.pod),
         (
-            {"topologySpreadConstraints": [{"maxSkew": 2, "topologyKey": "a", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": MATCH}]},
+            {
+                "topologySpreadConstraints": [
+                    {"maxSkew": 2, "topologyKey": "a", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": MATCH}
+                ]
+            },
             lambda it: [of["labelSelector"] for of in it.pod["topologySpreadConstraints"]] == [MATCH],
         ),
     ],
@@ -325,7 +389,16 @@ REQUIRED = {
     "image": {"repository": "registry.acme.test/juspay-bff"},
     "settings": {
         "juspay": {"base_url": "https://sandbox.juspay.in", "merchant_id": "acme_pay"},
-        "auth": {"issuers": {"main": {"issuer": "https://id.acme.test", "audiences": ["acme-app"], "algorithms": ["RS256"], "discovery": True}}},
+        "auth": {
+            "issuers": {
+                "main": {
+                    "issuer": "https://id.acme.test",
+                    "audiences": ["acme-app"],
+                    "algorithms": ["RS256"],
+                    "discovery": True,
+                }
+            }
+        },
     },
 }
 

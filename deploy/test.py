@@ -1,12 +1,11 @@
 """Checks for deploy/test beyond the syntax of manifests.
 
-    test.py schemas VERSION FILE…              objects match the schemas of that Kubernetes version
-    test.py manifests FOLDER PROGRAM SITE_ENV  manifests match the program's settings and the merchant
-    test.py repository FOLDER SITE_ENV         variants, chart, documents and versions are consistent
-    test.py check KUBECTL PROGRAM              deploy/check reports a merchant's mistakes
+test.py schemas VERSION FILE…              objects match the schemas of that Kubernetes version
+test.py manifests FOLDER PROGRAM SITE_ENV  manifests match the program's settings and the merchant
+test.py repository FOLDER SITE_ENV         variants, chart, documents and versions are consistent
+test.py check KUBECTL PROGRAM              deploy/check reports a merchant's mistakes
 """
 
-import hmac
 import json
 import os
 import re
@@ -337,7 +336,17 @@ def comparable(manifests):
 
 def check_same(folder):
     """The chart renders the same objects as the overlay."""
-    for variant in ["", "-cilium", "-calico", "-istio", "-traces", "-public-path", "-load-balancer", "-node-local-dns", "-openshift"]:
+    for variant in [
+        "",
+        "-cilium",
+        "-calico",
+        "-istio",
+        "-traces",
+        "-public-path",
+        "-load-balancer",
+        "-node-local-dns",
+        "-openshift",
+    ]:
         overlay = comparable(objects(folder / f"standalone{variant}.yaml"))
         chart = comparable(objects(folder / f"helm{variant}.yaml"))
         for key in overlay.keys() | chart.keys():
@@ -458,8 +467,13 @@ def check_script(kubectl, program):
         (
             "standalone",
             {
-                site: [(public, "bff.acme.test"), ("acme_pay", "my_merchant"), ("registry.acme.test", "registry.example.com"), ("=RS256", "=RS25"),
-                    ("INGRESS_CLASS=nginx", "")],
+                site: [
+                    (public, "bff.acme.test"),
+                    ("acme_pay", "my_merchant"),
+                    ("registry.acme.test", "registry.example.com"),
+                    ("=RS256", "=RS25"),
+                    ("INGRESS_CLASS=nginx", ""),
+                ],
                 "deploy/kubernetes/base/settings.toml": ("workers = 2", "workers = 0"),
             },
             [
@@ -476,7 +490,11 @@ def check_script(kubectl, program):
         ("standalone", {site: ("=nginx", "=nginx ")}, ["a quote or a space at the end"]),
         ("standalone", {site: ("acme_pay", '"acme_pay"')}, ["a quote or a space at the end"]),
         ("standalone", {site: ("IMAGE=", "IMAG=")}, ["IMAGE\n  reason: is missing"]),
-        ("standalone", {overlay: ("- network-policy.yaml", "- network.yaml")}, ["the overlay\n  reason:", "network.yaml"]),
+        (
+            "standalone",
+            {overlay: ("- network-policy.yaml", "- network.yaml")},
+            ["the overlay\n  reason:", "network.yaml"],
+        ),
         ("standalone", enable, ["it has no path, but the component public-path is enabled"]),
         *(
             ("standalone", {site: (public, wrong)}, [f"{url}\n  reason: {reason}", f"where:  {site}\n"])
@@ -502,7 +520,9 @@ def check_script(kubectl, program):
             shutil.copytree(DEPLOY / "kubernetes", deploy / "kubernetes")
             shutil.copy(DEPLOY / "check", deploy)
             changes = [(site, it) for it in acme]
-            changes += [(file, it) for file, edit in edits.items() for it in (edit if isinstance(edit, list) else [edit])]
+            changes += [
+                (file, it) for file, edit in edits.items() for it in (edit if isinstance(edit, list) else [edit])
+            ]
             for file, (old, new) in changes:
                 text = Path(folder, file).read_text()
                 assert old in text, old
@@ -511,9 +531,14 @@ def check_script(kubectl, program):
             result = subprocess.run([deploy / "check", overlay], env=environment, capture_output=True, text=True)
             expect((result.returncode == 0) == (not expected), f"deploy/check {overlay} with {edits}: {result}")
             for text in expected:
-                expect(text in result.stderr, f"deploy/check {overlay} with {edits}: {text!r} is not in {result.stderr}")
+                expect(
+                    text in result.stderr, f"deploy/check {overlay} with {edits}: {text!r} is not in {result.stderr}"
+                )
             if expected:
-                expect(result.stderr.count("reason:") == (6 if len(expected) == 7 else 1), f"too many faults: {result.stderr}")
+                expect(
+                    result.stderr.count("reason:") == (6 if len(expected) == 7 else 1),
+                    f"too many faults: {result.stderr}",
+                )
 
 
 match sys.argv[1:]:
