@@ -351,7 +351,14 @@ FACTORS = {
         ({}, lambda it: it.egress() == ([], True)),
         ({"networkPolicy": OFF}, lambda it: it.egress() == ([], False)),
         ({"networkPolicy": {"hostNames": "cilium"}}, lambda it: it.egress() == (["CiliumNetworkPolicy"], True)),
-        ({"networkPolicy": {"hostNames": "calico"}}, lambda it: it.egress() == (["NetworkPolicy"], True)),
+        (
+            {"networkPolicy": {"hostNames": "calico"}},
+            lambda it: (
+                it.egress() == (["NetworkPolicy"], True)
+                and f"name == '{it.template['metadata']['labels']['app.kubernetes.io/name']}' &&"
+                in it.one("NetworkPolicy", "projectcalico")["spec"]["selector"]
+            ),
+        ),
     ],
     "network": [
         ({}, lambda it: not it.one("DestinationRule")),

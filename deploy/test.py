@@ -527,7 +527,7 @@ def check_script(kubectl, program):
                 text = Path(folder, file).read_text()
                 assert old in text, old
                 Path(folder, file).write_text(text.replace(old, new, 1))
-            environment = os.environ | {"KUBECTL": kubectl, "JUSPAY_BFF": program}
+            environment = os.environ | {"KUBECTL": kubectl, "JUSPAY_BFF": f"env -i {program}"}
             result = subprocess.run([deploy / "check", overlay], env=environment, capture_output=True, text=True)
             expect((result.returncode == 0) == (not expected), f"deploy/check {overlay} with {edits}: {result}")
             for text in expected:

@@ -72,6 +72,15 @@ async fn check(manifests: &str, flags: &[&str]) -> Ended {
     run(command).await
 }
 
+/// Checks the manifests with one change. All texts must be in the errors.
+async fn assert_rejected(old: &str, new: &str, expected: &[&str]) {
+    let ended = check(&manifests(&[(old, new)]), &[]).await;
+    assert_eq!((ended.code, &*ended.stdout), (Some(2), ""), "{new}: {}", ended.stderr);
+    for text in expected {
+        assert!(ended.stderr.contains(text), "{text:?} is not in {}", ended.stderr);
+    }
+}
+
 /// The settings of the first container.
 async fn settings(manifests: &str) -> Value {
     let ended = check(manifests, &["--format", "json"]).await;
@@ -199,13 +208,29 @@ async fn faults_name_the_key_the_fix_and_the_object() {
             &["juspay.api_key_file\n", "in no volume of the container", "volumeMounts"],
         ),
         (
+            "#env",
+            "- {name: JUSPAY_BFF__JUSPAY__API_KEY, value: hush}",
+            &[
+                "settings.toml in ConfigMap pay-settings, line 4 and ",
+                "API_KEY in Deployment pay\n",
+            ],
+        ),
+    ] {
+        assert_rejected(old, new, expected).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_container_refers_to_must_be_in_the_manifests() {
+    for (old, new, expected) in [
+        (
             "configMap: {name: pay-settings}",
             "emptyDir: {}",
             &[
                 "/etc/juspay-bff/settings.toml\n",
                 "no ConfigMap in the manifests has",
                 "where:  Deployment pay\n",
-            ],
+            ][..],
         ),
         (
             "configMapRef: {name: pay-site}",
@@ -218,11 +243,7 @@ async fn faults_name_the_key_the_fix_and_the_object() {
             &["ConfigMap pay-site\n"],
         ),
     ] {
-        let ended = check(&manifests(&[(old, new)]), &[]).await;
-        assert_eq!((ended.code, &*ended.stdout), (Some(2), ""), "{new}: {}", ended.stderr);
-        for text in expected {
-            assert!(ended.stderr.contains(text), "{text:?} is not in {}", ended.stderr);
-        }
+        assert_rejected(old, new, expected).await;
     }
 }
 
@@ -273,6 +294,16 @@ async fn values_of_the_examples_are_rejected() {
     }
     // "my-app" is only the whole value.
     assert_eq!(check(&manifests(&[("phones", "my-apple")]), &[]).await.code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_with_equal_settings_are_one_item() {
+    let pod = MANIFESTS.split("---").next().unwrap().replace("name: pay}", "name: second}");
+    for (pod, expected) in [(pod.clone(), 1), (pod.replace("\"3\"", "\"4\""), 2)] {
+        let ended = check(&format!("{MANIFESTS}---\n{pod}"), &["--format", "json"]).await;
+        let document: Value = serde_json::from_str(&ended.stdout).unwrap();
+        assert_eq!(document["manifests"].as_array().map(Vec::len), Some(expected));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
