@@ -2,6 +2,7 @@
 
 pub mod authority;
 pub mod clock_control;
+pub mod connect_proxy;
 pub mod dpop_key;
 pub mod guard;
 pub mod keep_alive;
