@@ -153,9 +153,9 @@ pub enum ProxyFailure {
     /// No connection to the proxy.
     #[error("no connection to the egress proxy")]
     Unreachable,
-    /// 407.
-    #[error("the egress proxy requires credentials, or rejected the given ones (407)")]
-    RejectedCredentials,
+    /// 407, or 401 from proxies that confuse the two, such as tinyproxy 1.11.
+    #[error("the egress proxy requires credentials, or rejected the given ones ({0})")]
+    RejectedCredentials(u16),
     /// Any other status that is not a success, such as 403 or 502.
     #[error("the egress proxy refused the tunnel with status {0}")]
     Refused(u16),
@@ -300,7 +300,7 @@ impl JuspayError {
         if let Self::Connection(Proxy(why)) = self {
             return !matches!(
                 why,
-                ProxyFailure::RejectedCredentials | ProxyFailure::Refused(..=499)
+                ProxyFailure::RejectedCredentials(_) | ProxyFailure::Refused(..=499)
             );
         }
         matches!(
@@ -367,7 +367,7 @@ impl ProxyFailure {
     pub const fn fix(self) -> &'static str {
         match self {
             Self::Unreachable => "check juspay.egress_proxy, and the network to the proxy",
-            Self::RejectedCredentials => {
+            Self::RejectedCredentials(_) => {
                 "write USER:PASSWORD to the file in juspay.egress_proxy_credentials_file"
             }
             Self::Refused(_) => {

@@ -108,7 +108,7 @@ impl ConnectResponse {
         match self.status {
             200..=299 if self.has_more => Err(ProxyFailure::InvalidResponse),
             200..=299 => Ok(()),
-            407 => Err(ProxyFailure::RejectedCredentials),
+            status @ (401 | 407) => Err(ProxyFailure::RejectedCredentials(status)),
             status => Err(ProxyFailure::Refused(status)),
         }
     }

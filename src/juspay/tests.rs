@@ -67,7 +67,7 @@ fn connection_rows() -> impl Iterator<Item = Row> {
         (C::Tls, TRANSIENT),
         (C::Broken, TRANSIENT),
         (C::Proxy(P::Unreachable), TRANSIENT),
-        (C::Proxy(P::RejectedCredentials), OUTAGE),
+        (C::Proxy(P::RejectedCredentials(407)), OUTAGE),
         (C::Proxy(P::Refused(403)), OUTAGE),
         (C::Proxy(P::Refused(503)), TRANSIENT),
         (C::Proxy(P::InvalidResponse), TRANSIENT),

@@ -9,7 +9,7 @@ use tokio::net::TcpSocket;
 
 use super::owner;
 use crate::support::{
-    ScriptedServer, Stage, World, connect_proxy::ConnectProxy, guard, tls::TlsTerminator,
+    ScriptedServer, Stage, World, connect_proxy::ConnectProxy, guard, tls::TlsTerminator, until,
 };
 
 /// Only the proxy can resolve this name (RFC 6761).
@@ -129,6 +129,7 @@ async fn p2_credentials_go_to_the_proxy_only_and_are_reloaded() {
 /// The proxy's response to CONNECT, and a part of the log line.
 const FAILURES: &[(&str, &str)] = &[
     ("HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n", "(407)"),
+    ("HTTP/1.0 401 Unauthorized\r\n\r\n", "rejected the given ones (401)"),
     ("HTTP/1.1 403 Forbidden\r\nContent-Length: 3\r\n\r\nno!", "with status 403"),
     ("HTTP/1.0 502 Bad Gateway\r\n\r\n", "with status 502"),
     ("HTTP/1.1 301 Moved\r\nLocation: https://juspay.invalid/\r\n\r\n", "with status 301"),
@@ -237,4 +238,41 @@ async fn rejected_address_is_the_proxys() {
     world.simulator().inject(FaultRule::always(Fault::Error(ApiError::BadOrigin)));
     assert_eq!(world.phone("alice").me().await.code(), "upstream_rejected_origin");
     assert!(!guard::log_lines("rejected the address of the egress proxy").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs tinyproxy: run tests/egress_proxy/run"]
+async fn tinyproxy_opens_tunnels_for_the_right_credentials() {
+    // A host that isn't a loopback address by name, but leads to this machine on Linux.
+    let Behind { stage, end, files, .. } = Behind::new("0.0.0.0").await;
+    let at = |name: &str| files.path().join(name);
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let credentials = new_credentials().replace(":x", "");
+    let (user, password) = credentials.split_once(':').unwrap();
+    let tunnels = end.address.port();
+    let configuration = format!(
+        "Listen 127.0.0.1\nPort {}\nBasicAuth {user} {password}\nConnectPort {tunnels}\n",
+        free.port()
+    );
+    fs::write(at("tinyproxy.conf"), configuration).unwrap();
+    fs::write(at("proxy"), "canary_user:wrong").unwrap();
+    let mut tinyproxy = tokio::process::Command::new("tinyproxy");
+    tinyproxy.args(["-d", "-c"]).arg(at("tinyproxy.conf")).kill_on_drop(true);
+    let _running = tinyproxy.stdout(std::process::Stdio::null()).spawn().unwrap();
+    until("tinyproxy", async || std::net::TcpStream::connect(free).is_ok()).await;
+    let over = format!(
+        "juspay.ca_file = \"{}\"\njuspay.egress_proxy_credentials_file = \"{}\"\n",
+        at("ca.pem").display(),
+        at("proxy").display()
+    );
+    let over = [settings(free).replace(&format!("{JUSPAY}:8443"), &end.address.to_string()), over];
+    let over = over.concat().replace("https://127.0.0.1", "https://0.0.0.0");
+    let world = stage.open_ready(&over).await;
+    assert_eq!(world.phone("alice").me().await.code(), "upstream_error");
+    let lines = guard::log_lines("call to Juspay failed");
+    assert!(lines.iter().any(|line| line.contains("(401)")), "{lines:?}");
+    fs::write(at("proxy"), &credentials).unwrap();
+    let succeeds = async || world.phone("alice").me().await.status == 200;
+    world.turn_until("the right credentials", Duration::from_secs(10), succeeds).await;
+    assert_eq!(owner(&world.phone("bob").me().await), "bob");
 }
