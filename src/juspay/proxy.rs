@@ -1,7 +1,7 @@
 //! Opens a tunnel to Juspay through `juspay.egress_proxy` with CONNECT (RFC 9110 §9.3.6).
 //!
 //! The credentials go to the proxy only. TLS to Juspay starts inside the tunnel, so the proxy sees neither
-//! the API key nor customer data.
+//! the API key nor customer data. awc supports no proxies, and hyper-util's tunnel needs hyper's client.
 
 use std::sync::Arc;
 
