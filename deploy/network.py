@@ -14,12 +14,12 @@ import yaml
 
 CHART = Path(__file__).parent / "helm/juspay-bff"
 PROXY = "http://proxy.internal:3128"
-# The component or components of a variant, and the values of the chart.
+# The components of a variant, and the values of the chart.
 VARIANTS = {
-    "sidecar-mesh": (["istio", "istio-sidecar"], ["istio.enabled=true"]),
-    "ambient-mesh": (["istio", "istio-ambient"], ["istio.enabled=true", "istio.mode=ambient"]),
+    "sidecar-mesh": (["istio"], ["istio.enabled=true"]),
+    "ambient-mesh": (["istio-ambient"], ["istio.enabled=true", "istio.mode=ambient"]),
     "ambient-mesh-cilium": (
-        ["istio", "istio-ambient", "cilium"],
+        ["istio-ambient", "cilium"],
         ["istio.enabled=true", "istio.mode=ambient", "networkPolicy.hostNames=cilium"],
     ),
     "egress-proxy": (
