@@ -66,6 +66,13 @@ class Rendered:
         allowed = [it["ports"][0]["port"] for it in policies[0]["ingress"]] if policies else ports
         return ports if allowed == ports else [ports, allowed]
 
+    def ports_by_name(self, name):
+        return [it["containerPort"] for it in self.container["ports"] if it["name"] == name]
+
+    def scraped_ports(self):
+        """The ports that Istio leaves open to a Prometheus outside the mesh."""
+        return [int(it) for it in self.one("PeerAuthentication")["spec"]["portLevelMtls"]]
+
     def egress(self):
         """The kind of egress limit, and whether the network policy is there."""
         kinds = [
@@ -367,7 +374,18 @@ FACTORS = {
     ],
     "network": [
         ({}, lambda it: not it.one("DestinationRule")),
-        ({"istio": ON, "networkPolicy": {"collectorNamespace": "telemetry"}}, lambda it: it.one("DestinationRule")),
+        (
+            {"istio": ON, "networkPolicy": {"collectorNamespace": "telemetry"}},
+            lambda it: it.one("DestinationRule") and it.scraped_ports() == it.ports_by_name("admin"),
+        ),
+        (
+            {
+                "istio": ON | {"mode": "ambient"},
+                "settings": {"juspay": {"egress_proxy": "http://proxy.internal:3128"}},
+                "networkPolicy": {"egressProxyPeers": [{"ipBlock": {"cidr": "10.0.0.0/20"}}]},
+            },
+            lambda it: it.scraped_ports() == it.ports_by_name("admin"),
+        ),
         *(({"networkPolicy": it["networkPolicy"]}, lambda it: True) for it in VARIANTS.values()),
     ],
 }

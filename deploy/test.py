@@ -24,7 +24,8 @@ DEPLOY = Path(__file__).parent
 SECRETS = "/run/secrets/juspay-bff/"
 OPERATIONS = DEPLOY / "../docs/operations.md"
 # Custom resources, for which there are no schemas here.
-FOREIGN = ("cilium.io/", "projectcalico.org/", "networking.istio.io/", "gateway.networking.", "monitoring.coreos.")
+FOREIGN = ("cilium.io/", "projectcalico.org/", "networking.istio.io/", "security.istio.io/", "gateway.networking.",
+           "monitoring.coreos.")
 # Memory in bytes: the process, a customer with a token, a further access token, a connection while a
 # head arrives. Sources: the measurements in docs/measurements, and config/default.toml.
 IDLE, CUSTOMER, TOKEN, CONNECTION = 10 * 10**6, 2.2 * 1024, 1024, 60 * 1024

@@ -107,7 +107,9 @@ fn raise_open_files_limit(connections: usize) {
 
 fn warn_of_proxies() {
     for name in process::proxy_variables() {
-        tracing::warn!("{name} is ignored; juspay-bff connects directly, without a proxy");
+        tracing::warn!(
+            "{name} is ignored; juspay-bff connects directly; for Juspay, set juspay.egress_proxy"
+        );
     }
 }
 
