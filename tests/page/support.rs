@@ -1,5 +1,7 @@
 //! The support files of `tests/api` that these tests need.
 
+#[path = "../api/support/clock_control.rs"]
+pub mod clock_control;
 #[path = "../api/support/guard.rs"]
 pub mod guard;
 #[path = "../api/support/phone.rs"]
