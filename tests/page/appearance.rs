@@ -69,10 +69,10 @@ async fn cards_and_rows_keep_their_order_as_numbers_change() {
     for count in [3, 5] {
         for (customer, requests) in [("alice", 1), ("sim_not_found", count)] {
             for _ in 0..requests {
-                opened.world.phone(customer).me().await;
+                opened.world.client(customer).me().await;
             }
         }
-        opened.world.stranger().me().await;
+        opened.world.anonymous().me().await;
     }
     opened.until_shown(12).await;
     let before = opened.browser.evaluate(CARDS).await;
@@ -81,7 +81,7 @@ async fn cards_and_rows_keep_their_order_as_numbers_change() {
     assert_eq!(shown, codes, "in the order of their names");
     // The largest count changes, and a card grows by many rows.
     for _ in 0..20 {
-        opened.world.phone("alice").me().await;
+        opened.world.client("alice").me().await;
     }
     opened.until_shown(32).await;
     let after = opened.browser.evaluate(CARDS).await;

@@ -89,8 +89,8 @@ async fn joined_requests_count_as_requests_with_no_call_of_their_own() {
     let gate = opened.world.simulator().hold("alice");
     let waiting: Vec<_> = (0..4)
         .map(|_| {
-            let phone = opened.world.phone("alice");
-            tokio::spawn(async move { phone.me().await })
+            let client = opened.world.client("alice");
+            tokio::spawn(async move { client.me().await })
         })
         .collect();
     opened.world.until_waiting(4).await;

@@ -5,11 +5,11 @@ use serde_json::json;
 
 use super::{EXPOSED, is_rejected, token_file};
 use crate::support::{
-    Phone, Reply, World,
+    Client, Reply, World,
     process::{Process, bff},
 };
 
-async fn put(admin: &Phone, lines: &str, body: &str) -> Reply {
+async fn put(admin: &Client, lines: &str, body: &str) -> Reply {
     let length = body.len();
     let authorization =
         admin.token.as_ref().map(|token| format!("Authorization: Bearer {token}\r\n"));
@@ -33,7 +33,7 @@ async fn level_changes_until_the_process_ends_and_the_change_is_logged() {
     let mut service = Process::start(bff(&["serve", "--config", file.to_str().unwrap()]));
     let line = service.line_with("\"serving\"").await;
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-    let admin = Phone::new(line["admin"].as_str().unwrap().parse().unwrap(), None);
+    let admin = Client::new(line["admin"].as_str().unwrap().parse().unwrap(), None);
     let level = async || admin.get("/log-level").await.json();
     assert_eq!(level().await, json!({"level": "info"}));
 
@@ -92,9 +92,9 @@ async fn level_requires_the_permission_of_an_operator() {
     let world = World::with(&format!("{EXPOSED}\n{settings}")).await;
     is_rejected(&put(&world.admin(), "", body).await, 401, "missing_token");
     is_rejected(&world.admin().get("/log-level").await, 401, "missing_token");
-    let wrong = Phone::new(world.service.admin, Some("wrong".into()));
+    let wrong = Client::new(world.service.admin, Some("wrong".into()));
     is_rejected(&put(&wrong, "", body).await, 401, "invalid_token");
     // An operator: the request is read, and rejected because of its body.
-    let operator = Phone::new(world.service.admin, Some("secret-1".into()));
+    let operator = Client::new(world.service.admin, Some("secret-1".into()));
     is_rejected(&put(&operator, "", "{}").await, 400, "invalid_request");
 }

@@ -64,7 +64,7 @@ impl Behind {
 async fn p2_proxy_gets_only_connect_and_tls_is_with_juspay() {
     let (world, end, proxy, _files) = Behind::new(JUSPAY).await.open("").await;
     for customer in ["alice", "bob"] {
-        assert_eq!(owner(&world.phone(customer).me().await), customer);
+        assert_eq!(owner(&world.client(customer).me().await), customer);
     }
     assert_eq!(end.names().first(), Some(&Some(JUSPAY.to_owned())));
     let agent = format!("juspay-bff/{}", env!("CARGO_PKG_VERSION"));
@@ -81,7 +81,7 @@ async fn p2_proxy_gets_only_connect_and_tls_is_with_juspay() {
 async fn tunnel_is_reused() {
     let (world, _end, proxy, _files) = Behind::new(JUSPAY).await.open("server.workers = 1").await;
     for customer in ["alice", "bob", "carol"] {
-        assert_eq!(owner(&world.phone(customer).me().await), customer);
+        assert_eq!(owner(&world.client(customer).me().await), customer);
     }
     assert_eq!((proxy.heads().len(), world.upstream("success").await), (1, 3));
 }
@@ -89,7 +89,7 @@ async fn tunnel_is_reused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_proxy_that_answers_for_juspay_gets_no_key() {
     let (world, end, _proxy, _files) = Behind::new("other.invalid").await.open("").await;
-    assert_eq!(world.phone("alice").me().await.code(), "upstream_error");
+    assert_eq!(world.client("alice").me().await.code(), "upstream_error");
     assert_eq!(world.upstream("connection").await, 1);
     assert_eq!((end.names(), world.simulator().total_requests()), (Vec::new(), 0));
 }
@@ -104,7 +104,7 @@ async fn p2_credentials_go_to_the_proxy_only_and_are_reloaded() {
     let setting = format!("juspay.egress_proxy_credentials_file = \"{}\"\n", file.display());
     let more = format!("server.workers = 1\nsecrets.poll = \"100ms\"\n{setting}");
     let (world, _end, proxy, _files) = behind.open(&more).await;
-    assert_eq!(owner(&world.phone("alice").me().await), "alice");
+    assert_eq!(owner(&world.client("alice").me().await), "alice");
     assert!(world.metric(READ).await > 0.0);
     let requests = world.simulator().requests();
     assert!(requests.iter().all(|it| it.header("proxy-authorization").is_none()));
@@ -112,8 +112,8 @@ async fn p2_credentials_go_to_the_proxy_only_and_are_reloaded() {
     // Existing tunnels stay open, so the next call needs a new one.
     proxy.require(&new);
     world.simulator().inject(FaultRule::once(Fault::Interim { status: 103, gap_ms: 0 }));
-    world.phone("bob").me().await;
-    let reply = world.phone("carol").me().await;
+    world.client("bob").me().await;
+    let reply = world.client("carol").me().await;
     assert_eq!((reply.status, &*reply.code()), (502, "upstream_error"));
     let lines = guard::log_lines("juspay.egress_proxy_credentials_file");
     let line = lines.iter().find(|it| it.contains("call to Juspay failed")).expect("a log line");
@@ -129,7 +129,7 @@ async fn p2_credentials_go_to_the_proxy_only_and_are_reloaded() {
         lines.iter().any(|line| line.contains("secret reloaded"))
     };
     until("a reload", is_reloaded).await;
-    assert_eq!(owner(&world.phone("carol").me().await), "carol");
+    assert_eq!(owner(&world.client("carol").me().await), "carol");
 }
 
 /// The proxy's response to CONNECT, and a part of the log line.
@@ -152,7 +152,7 @@ async fn p2_refused_tunnel_is_an_upstream_error_and_gets_no_byte() {
     for (response, expected) in FAILURES {
         let proxy = ScriptedServer::new().await;
         let world = World::with(&settings(proxy.address)).await;
-        let waiting = world.phone("alice").begin().await;
+        let waiting = world.client("alice").begin().await;
         let mut connection = proxy.accept().await;
         connection.request().await;
         connection.say(response).await;
@@ -172,7 +172,7 @@ async fn oversized_head_is_rejected_before_its_end() {
     for field in ["A: bcdefg\r\n", "aaaaaaaaaa"] {
         let proxy = ScriptedServer::new().await;
         let world = World::with(&settings(proxy.address)).await;
-        let waiting = world.phone("alice").begin().await;
+        let waiting = world.client("alice").begin().await;
         let mut connection = proxy.accept().await;
         connection.request().await;
         connection.say(format!("HTTP/1.1 200 OK\r\n{}", field.repeat(1_000))).await;
@@ -184,7 +184,7 @@ async fn oversized_head_is_rejected_before_its_end() {
 async fn head_may_arrive_in_parts() {
     let proxy = ScriptedServer::new().await;
     let world = World::with(&settings(proxy.address)).await;
-    let waiting = world.phone("alice").begin().await;
+    let waiting = world.client("alice").begin().await;
     let mut connection = proxy.accept().await;
     connection.request().await;
     for byte in b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" {
@@ -202,7 +202,7 @@ async fn connect_timeout_covers_the_response_to_connect() {
     let proxy = ScriptedServer::new().await;
     let over = format!("{}juspay.connect_timeout = \"50ms\"", settings(proxy.address));
     let world = World::with(&over).await;
-    let waiting = world.phone("alice").begin().await;
+    let waiting = world.client("alice").begin().await;
     let mut connection = proxy.accept().await;
     connection.request().await;
     connection.say("HTTP/1.1 200 OK\r\n").await;
@@ -215,7 +215,7 @@ async fn ipv6_address_of_juspay_is_in_brackets() {
     let proxy = ScriptedServer::new().await;
     let over = settings(proxy.address).replace(JUSPAY, "[2001:db8::1]").replace(":8443", "");
     let world = World::with(&over).await;
-    let waiting = world.phone("alice").begin().await;
+    let waiting = world.client("alice").begin().await;
     let mut connection = proxy.accept().await;
     let head = connection.request().await;
     let start = "CONNECT [2001:db8::1]:443 HTTP/1.1\r\nHost: [2001:db8::1]:443\r\n";
@@ -232,9 +232,9 @@ async fn unreachable_proxy_opens_the_breaker() {
     let over = settings(socket.local_addr().unwrap());
     let world = World::with(&format!("{over}juspay.breaker.min_calls = 5")).await;
     for nth in 0..5 {
-        assert_eq!(world.phone(&format!("c{nth}")).me().await.code(), "upstream_error");
+        assert_eq!(world.client(&format!("c{nth}")).me().await.code(), "upstream_error");
     }
-    assert_eq!(world.phone("alice").me().await.code(), "upstream_unavailable");
+    assert_eq!(world.client("alice").me().await.code(), "upstream_unavailable");
     assert!(!guard::log_lines("no connection to the egress proxy").is_empty());
 }
 
@@ -242,7 +242,7 @@ async fn unreachable_proxy_opens_the_breaker() {
 async fn rejected_address_is_the_proxys() {
     let (world, _end, _proxy, _files) = Behind::new(JUSPAY).await.open("").await;
     world.simulator().inject(FaultRule::always(Fault::Error(ApiError::BadOrigin)));
-    assert_eq!(world.phone("alice").me().await.code(), "upstream_rejected_origin");
+    assert_eq!(world.client("alice").me().await.code(), "upstream_rejected_origin");
     assert!(!guard::log_lines("rejected the address of the egress proxy").is_empty());
 }
 
@@ -274,11 +274,11 @@ async fn tinyproxy_opens_tunnels_for_the_right_credentials() {
     let over = [settings(free).replace(&format!("{JUSPAY}:8443"), &end.address.to_string()), over];
     let over = over.concat().replace("https://127.0.0.1", "https://0.0.0.0");
     let world = stage.open_ready(&over).await;
-    assert_eq!(world.phone("alice").me().await.code(), "upstream_error");
+    assert_eq!(world.client("alice").me().await.code(), "upstream_error");
     let lines = guard::log_lines("call to Juspay failed");
     assert!(lines.iter().any(|line| line.contains("(401)")), "{lines:?}");
     fs::write(at("proxy"), &credentials).unwrap();
-    let succeeds = async || world.phone("alice").me().await.status == 200;
+    let succeeds = async || world.client("alice").me().await.status == 200;
     world.turn_until("the right credentials", Duration::from_secs(10), succeeds).await;
-    assert_eq!(owner(&world.phone("bob").me().await), "bob");
+    assert_eq!(owner(&world.client("bob").me().await), "bob");
 }
