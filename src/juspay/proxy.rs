@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::ProxyFailure;
-use crate::{credentials, net::Origin, secret_file::Secret, settings};
+use crate::{basic_auth, net::Origin, secret_file::Secret, settings};
 
 /// Maximum size of the head of the proxy's response, in bytes. Common proxies send less than 1 KiB.
 const MAX_HEAD_BYTES: usize = 8 * 1024;
@@ -74,7 +74,7 @@ impl Proxy {
         let secret = secret.current();
         let text = secret.expose_secret();
         let (user, password) = text.split_once(':').unwrap_or((text, ""));
-        let credentials = credentials::basic(user, password);
+        let credentials = basic_auth::credentials(user, password);
         // `concat` allocates once, so that no other copy of the credentials remains.
         let parts: [&[u8]; 4] =
             [start.as_bytes(), b"Proxy-Authorization: ", &credentials, b"\r\n\r\n"];
