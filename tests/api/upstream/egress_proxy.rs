@@ -279,6 +279,6 @@ async fn tinyproxy_opens_tunnels_for_the_right_credentials() {
     assert!(lines.iter().any(|line| line.contains("(401)")), "{lines:?}");
     fs::write(at("proxy"), &credentials).unwrap();
     let succeeds = async || world.client("alice").me().await.status == 200;
-    world.turn_until("the right credentials", Duration::from_secs(10), succeeds).await;
+    world.advance_until("the right credentials", Duration::from_secs(10), succeeds).await;
     assert_eq!(owner(&world.client("bob").me().await), "bob");
 }
