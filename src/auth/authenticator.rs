@@ -32,7 +32,7 @@ use super::{
     jwt::{SignatureChecked, Unverified, is_issuer, names_issuer},
     request,
     revocation::{List, Revocations, TokenIdentity},
-    token_cache::{Epoch, Finding, Signed, Signer, TokenCache},
+    token_cache::{Finding, Signed, Signer, TokenCache},
     verification_limit::VerificationLimit,
 };
 use crate::{
@@ -238,21 +238,20 @@ impl Authenticator {
         token: &Token<'_>,
         scheme: Scheme,
     ) -> Result<Caller, AuthError> {
-        let epoch = self.tokens.epoch();
         let parsed = Unverified::parse(token.text)
             .and_then(|unverified| self.issuer_of(&unverified).map(|found| (unverified, found)));
         let (unverified, (index, issuer)) = match parsed {
             Ok(parsed) => parsed,
             Err(reason) => {
                 let introspection = self.introspection_of(token, reason)?;
-                return Box::pin(self.introspect(introspection, token, scheme, epoch)).await;
+                return Box::pin(self.introspect(introspection, token, scheme)).await;
             }
         };
         unverified.check_header(&issuer.rules)?;
         let proof = self.prove(&unverified, issuer).await?;
         let identity = proof.verified.identity();
         let identity = TokenIdentity::new(index, Arc::clone(&issuer.name), identity);
-        // Before the expiry: only a token that is valid in all other respects is reported as expired.
+        // Before the expiry: a revoked token is reported as such, also if it has expired.
         self.revocations.check(&identity)?;
         let now = self.clock.moment();
         let accepted = proof.verified.check(&issuer.rules, scheme, now.wall)?;
@@ -261,19 +260,13 @@ impl Authenticator {
             signed: Some(Signed { by: proof.by, generation: proof.generation.into() }),
             end: accepted.end,
         };
-        self.cache(token.digest, finding, epoch, now)
+        self.cache(token.digest, finding, now)
     }
 
     /// Caches a token that was verified, and returns its caller.
-    fn cache(
-        &self,
-        digest: Sha256,
-        finding: Finding,
-        epoch: Epoch,
-        now: Moment,
-    ) -> Result<Caller, AuthError> {
+    fn cache(&self, digest: Sha256, finding: Finding, now: Moment) -> Result<Caller, AuthError> {
         let caller = finding.caller.clone();
-        self.tokens.insert(digest, finding, epoch, now);
+        self.tokens.insert(digest, finding, now);
         // Again: a revocation since the first check has not found this token in the cache, and so
         // has not removed its customer.
         self.revocations.check(caller.token_identity())?;
@@ -342,11 +335,10 @@ impl Authenticator {
         introspection: &Introspection,
         token: &Token<'_>,
         scheme: Scheme,
-        epoch: Epoch,
     ) -> Result<Caller, AuthError> {
         let index = introspection.issuer();
         let issuer = self.issuers.get(index).ok_or(Reason::UnknownIssuer)?;
-        let response = introspection.introspect(token, epoch).await?;
+        let response = introspection.introspect(token).await?;
         let identity = response.introspected.identity();
         let token_identity = TokenIdentity::new(index, Arc::clone(&issuer.name), identity);
         // Before the expiry, as in `verify`.
@@ -355,7 +347,7 @@ impl Authenticator {
         let accepted = response.introspected.check(&issuer.rules, scheme, now.wall)?;
         let end = introspection.end(response.requested_at, &accepted);
         let caller = Caller::new(accepted.customer, token_identity, accepted.bound_to);
-        self.cache(token.digest, Finding { caller, signed: None, end }, epoch, now)
+        self.cache(token.digest, Finding { caller, signed: None, end }, now)
     }
 
     /// Checks that the caller possesses the key that its token is bound to. The token has been verified:
@@ -509,11 +501,6 @@ impl Authenticator {
         for issuer in self.issuers.iter().filter(|issuer| issuer.has_key_file()) {
             issuer.keys.fetch_now();
         }
-    }
-
-    /// Clears the token cache: each token is verified again.
-    pub fn forget_all(&self) {
-        self.tokens.clear();
     }
 
     /// Removes expired tokens from the cache.

@@ -94,7 +94,7 @@ impl Caller {
     }
 }
 
-/// Tests compare callers by customer and issuer.
+/// Shows no personal data.
 impl fmt::Debug for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Caller").field("issuer", &self.issuer()).finish_non_exhaustive()

@@ -20,7 +20,6 @@ use super::{
     credentials::Token,
     error::AuthError,
     jwt::{Accepted, Introspected},
-    token_cache::Epoch,
 };
 use crate::{
     clock::{Clock, later},
@@ -87,9 +86,8 @@ impl Introspection {
     pub(super) async fn introspect(
         &self,
         token: &Token<'_>,
-        epoch: Epoch,
     ) -> Result<Arc<IntrospectionResponse>, AuthError> {
-        self.client.introspect(token, epoch).await
+        self.client.introspect(token).await
     }
 
     /// The secret that authenticates this service to the issuer.

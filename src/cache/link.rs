@@ -22,7 +22,7 @@ impl CachedLink {
 
 impl CustomerCache {
     /// The result for a request that wants the token, if the customer is still cached, and its token
-    /// is fresh and was not returned too often. Counts as a hit, and has the span of a lookup.
+    /// is fresh and not due for a refresh. Counts as a hit, and has the span of a lookup.
     #[must_use]
     pub fn get_linked(&self, link: &CachedLink, now: Moment, trace: &Parent) -> Option<Found> {
         let entry = self.fresh(link, now)?;
@@ -44,7 +44,7 @@ impl CustomerCache {
         let entry = link.entry.upgrade()?;
         let is_fresh = store.is_current(&entry)
             && entry.lifetime.phase(now) == Phase::Fresh
-            && !self.shared.rules.has_many_uses(&entry, now);
+            && !self.shared.rules.is_refresh_due(&entry, now);
         is_fresh.then_some(entry)
     }
 }

@@ -123,10 +123,10 @@ pub enum LookupError {
     /// The client wants a new token, and the fetch failed.
     #[error("no new client auth token is available")]
     NoNewToken(JuspayError),
-    /// Too many requests wait for fetches of their own.
+    /// Too many requests wait for a fetch (`server.max_waiting`).
     #[error("too many requests are waiting")]
     Overloaded,
-    /// Too many requests are waiting, for any reason.
+    /// Too many requests are waiting, for any reason (`server.max_in_flight`).
     #[error("too many requests are waiting")]
     MaxInFlight,
     /// Too many requests of this customer are waiting.

@@ -61,7 +61,7 @@ pub struct RequestLog {
 
 /// A request on its way, with what its log line and its span will contain.
 pub(super) struct InFlightRequest {
-    /// When the request was parsed. Checks of expiry use it, too: each reading of the clocks takes time.
+    /// When the request arrived. A cached token is checked against it: each reading of the clocks takes time.
     now: Moment,
     route: Route,
     method: Method,

@@ -379,14 +379,15 @@ async fn malformed_proofs_are_rejected() {
 /// Checks that each proof is rejected, whether the token is cached or not, and that none is remembered.
 async fn assert_rejected(token: &str, cases: impl Iterator<Item = (String, &'static str)>) {
     locally(async {
-        let world = world_with_mode(DpopMode::Required).await;
         for (proof, why) in cases {
+            let world = world_with_mode(DpopMode::Required).await;
             for attempt in ["first", "second"] {
                 let outcome = world.with_proofs(token, &[&proof]).await;
                 assert_eq!(outcome, Err(why), "{proof}, {attempt} request");
             }
-            world.auth.forget_all();
+            assert_eq!(world.metrics.auth.dpop_proofs.get(), 0);
         }
+        let world = world_with_mode(DpopMode::Required).await;
         let valid = proof(token, json!({}));
         assert_eq!(world.with_proofs(token, &[&valid, &valid]).await, Err("dpop_malformed"));
         assert_eq!(world.metrics.auth.dpop_proofs.get(), 0);

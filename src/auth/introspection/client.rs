@@ -23,7 +23,6 @@ use super::{
         digest::Sha256,
         error::{AuthError, Reason},
         jwt::Introspected,
-        token_cache::Epoch,
     },
     endpoint::{IntrospectionEndpoint, IntrospectionError},
 };
@@ -51,7 +50,7 @@ const INACTIVE: &str = "inactive";
 /// Introspects tokens at an issuer.
 pub(super) struct IntrospectionClient {
     issuer: Arc<Issuer>,
-    running: SingleFlight<(Sha256, Epoch), Outcome>,
+    running: SingleFlight<Sha256, Outcome>,
     waiting: FairLimit<Sha256>,
     /// Limits running and waiting calls.
     permits: Arc<Semaphore>,
@@ -107,10 +106,10 @@ impl IntrospectionClient {
     }
 
     /// Joins or starts a call for the token. Must run where local tasks can be spawned.
-    pub(super) async fn introspect(&self, token: &Token<'_>, epoch: Epoch) -> Outcome {
+    pub(super) async fn introspect(&self, token: &Token<'_>) -> Outcome {
         let _permit = self.waiting.try_acquire(&token.digest)?;
         let permit = || Arc::clone(&self.permits).try_acquire_owned();
-        let joined = self.running.join(&(token.digest, epoch), permit);
+        let joined = self.running.join(&token.digest, permit);
         let waiter = match joined.map_err(|_| AuthError::Overloaded)? {
             Join::Waiter(waiter) => waiter,
             Join::Leader(leader, permit) => {

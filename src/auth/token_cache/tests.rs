@@ -1,4 +1,4 @@
-//! The number of cached tokens, and epochs. `tests/auth` tests how long a token stays cached.
+//! The number of cached tokens. `tests/auth` tests how long a token stays cached.
 
 use futures_util::FutureExt as _;
 
@@ -31,35 +31,9 @@ fn cache_holds_at_most_its_capacity() {
     let tokens = TokenCache::new(3);
     for digest in 0..20 {
         let finding = finding(Duration::from_mins(5));
-        tokens.insert([digest; 32], finding, tokens.epoch(), now());
+        tokens.insert([digest; 32], finding, now());
     }
     assert_eq!(tokens.len(), 3);
-}
-
-#[test]
-fn verification_that_began_before_a_purge_is_not_cached() {
-    let tokens = TokenCache::new(3);
-    let before = tokens.epoch();
-    tokens.clear();
-    tokens.insert([1; 32], finding(Duration::from_mins(5)), before, now());
-    assert_eq!(tokens.len(), 0);
-    let now = tokens.epoch();
-    assert_ne!(before, now);
-}
-
-#[test]
-fn entry_of_an_older_epoch_is_invalid() {
-    let tokens = TokenCache::new(3);
-    let clock = ManualClock::at("1970-01-01T00:00:00Z");
-    let now = clock.moment();
-    tokens.insert([1; 32], finding(Duration::from_mins(5)), tokens.epoch(), now);
-    // As if `forget_all` had run between the check of the epoch and the insertion.
-    tokens.epoch.fetch_add(1, Ordering::AcqRel);
-    let entry = tokens.entries.get(&[1; 32]).unwrap();
-    assert!(!tokens.is_valid(&entry, now));
-    let mut throttle = Throttle::background(Arc::new(clock));
-    assert_eq!(tokens.sweep(&mut throttle).now_or_never(), Some(()));
-    assert_eq!(tokens.len(), 0);
 }
 
 #[test]
@@ -69,7 +43,7 @@ fn expired_tokens_are_removed() {
     let mut throttle = Throttle::background(Arc::new(clock.clone()));
     for (digest, seconds) in [(1, 330), (2, 430)] {
         let finding = finding(Duration::from_secs(seconds));
-        tokens.insert([digest; 32], finding, tokens.epoch(), clock.moment());
+        tokens.insert([digest; 32], finding, clock.moment());
     }
     assert_eq!(tokens.sweep(&mut throttle).now_or_never(), Some(()));
     assert_eq!(tokens.len(), 2);
