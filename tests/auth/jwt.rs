@@ -392,6 +392,7 @@ async fn tokens_older_than_max_token_age_are_rejected() {
             (at(json!(0), 300), Err("expired")),
             (at(json!(START), -LEEWAY), Err("expired")),
             (at(Value::Null, 300), Err("claims")),
+            (json!({"iat": START, "exp": null}), Err("claims")),
             (at(json!(START.to_string()), 300), Err("claims")),
             (at(json!(-1), 300), Err("claims")),
             (at(json!(START + LEEWAY + 1), 300), Err("not_yet_valid")),

@@ -386,6 +386,13 @@ async fn access_log_can_be_sampled() {
     }
 }
 
+/// The reference of a customer in the log.
+fn reference(key: &[u8], customer: &str) -> String {
+    let tag = sign(&Key::new(HMAC_SHA256, key), customer.as_bytes());
+    let first = u64::from_be_bytes(tag.as_ref()[..8].try_into().unwrap());
+    format!("{first:016x}")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn reference_is_the_hmac_of_the_id() {
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -393,9 +400,33 @@ async fn reference_is_the_hmac_of_the_id() {
     let path = file.path().to_str().unwrap();
     let world = World::with(&format!("log.customer_ref_key_file = {path:?}")).await;
     let line = line_of(&world.client("alice"), "GET", "/me/customer", "").await;
-    let tag = sign(&Key::new(HMAC_SHA256, b"reference key"), b"alice");
-    let first = u64::from_be_bytes(tag.as_ref()[..8].try_into().unwrap());
-    assert_eq!(line["customer_ref"], format!("{first:016x}"));
+    assert_eq!(line["customer_ref"], reference(b"reference key", "alice"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changed_key_changes_the_reference_of_a_cached_customer() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, "reference key\n").unwrap();
+    let path = file.path().to_str().unwrap();
+    let world = World::with(&format!("log.customer_ref_key_file = {path:?}")).await;
+    let alice = world.client("alice");
+    for cache in ["miss", "hit", "hit"] {
+        let line = line_of(&alice, "GET", "/me/customer", "").await;
+        assert_eq!(line["cache"], cache);
+        assert_eq!(line["customer_ref"], reference(b"reference key", "alice"), "{cache}");
+    }
+    std::fs::write(&file, "new key\n").unwrap();
+    let mut others = 0;
+    let is_new = async || {
+        others += 1;
+        let other = format!("other{others}");
+        let line = line_of(&world.client(&other), "GET", "/me/customer", "").await;
+        line["customer_ref"] == reference(b"new key", &other)
+    };
+    world.advance_until("the new key", Duration::from_secs(10), is_new).await;
+    let line = line_of(&alice, "GET", "/me/customer", "").await;
+    assert_eq!(line["cache"], "hit");
+    assert_eq!(line["customer_ref"], reference(b"new key", "alice"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
