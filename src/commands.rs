@@ -108,7 +108,7 @@ fn raise_open_files_limit(connections: usize) {
 fn warn_of_proxies() {
     for name in process::proxy_variables() {
         tracing::warn!(
-            "{name} is ignored; juspay-bff connects directly; for Juspay, set juspay.egress_proxy"
+            "{name} is ignored; for calls to Juspay, set juspay.egress_proxy; other calls are direct"
         );
     }
 }

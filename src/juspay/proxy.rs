@@ -3,6 +3,12 @@
 //! The credentials go to the proxy only. TLS to Juspay starts inside the tunnel, so the proxy sees neither
 //! the API key nor customer data. awc supports no proxies, and hyper-util's tunnel needs hyper's client.
 
+// Untrusted input is parsed here.
+#![cfg_attr(
+    not(test),
+    deny(clippy::as_conversions, clippy::arithmetic_side_effects, clippy::indexing_slicing)
+)]
+
 use std::sync::Arc;
 
 use httparse::{EMPTY_HEADER, Response, Status};

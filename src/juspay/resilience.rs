@@ -260,7 +260,7 @@ impl ResilientClient {
     async fn call(self, mut request: GetCustomer) -> Result<CustomerResponse, JuspayError> {
         let shared = &*self.shared;
         let customer = shared.hasher.hash(&request.customer);
-        shared.hold.note_key_changes(self.inner.recoveries());
+        shared.hold.note_changes(self.inner.recoveries());
         let _permit = if let Ok(free) = shared.permits.try_acquire() {
             free
         } else {

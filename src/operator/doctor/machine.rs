@@ -180,7 +180,7 @@ fn secret(key: &str, path: &Path, report: &mut Report<'_>) -> io::Result<()> {
 fn proxies(settings: &Settings, report: &mut Report<'_>) -> io::Result<()> {
     let set: Vec<_> = process::proxy_variables().collect();
     if set.is_empty() {
-        return report.ok("proxy", "no proxy variable is set; juspay-bff uses none");
+        return report.ok("proxy", "no proxy variable is set; juspay-bff ignores them");
     }
     let (without, fix) = if settings.juspay.egress_proxy.is_some() {
         ("except to Juspay (juspay.egress_proxy)", "let this machine reach the issuers directly")

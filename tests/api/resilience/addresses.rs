@@ -57,7 +57,7 @@ async fn proxy_variables_are_ignored_with_a_warning() {
     let secret = "http://user:hush@proxy.test:3128";
     for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
         let output = output_at_start(&[(name, secret)]).await;
-        let warning = format!("{name} is ignored; juspay-bff connects directly");
+        let warning = format!("{name} is ignored; for calls to Juspay, set juspay.egress_proxy");
         assert!(output.contains(&warning), "{output}");
         assert!(!output.contains("hush"), "{output}");
     }
