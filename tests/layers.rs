@@ -73,7 +73,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("cache", &["juspay"]),
     ("problem", &["auth", "cache", "juspay"]),
     ("public", &["auth", "cache", "juspay", "problem", "server"]),
-    ("admin", &["auth", "cache", "juspay", "problem", "public", "server"]),
+    ("admin", &["auth", "cache", "juspay", "problem", "public", "server", "telemetry"]),
     ("server", &[]),
     ("app", &["admin", "auth", "cache", "juspay", "problem", "public", "server"]),
     ("process", &[]),

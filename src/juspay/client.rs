@@ -29,6 +29,7 @@ use super::{
     api_keys::{ApiKeys, Slot},
     connect::{self, Http, LastFamily, from_connect_error},
     inspection::ResponseHead,
+    proxy::Proxy,
     response,
     stale_connection::Exchange,
 };
@@ -37,6 +38,7 @@ use crate::{
     clock::{self, Clock, Monotonic},
     metrics::{GaugeGuard, Metrics, Series as _},
     net::Origin,
+    secret_file::Secret,
     settings,
     tls::{self, TlsError},
     traces::{Kind, Span},
@@ -62,6 +64,7 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub struct Juspay {
     settings: settings::Juspay,
     keys: ApiKeys,
+    proxy: Option<Proxy>,
     tls: Arc<rustls::ClientConfig>,
     /// Host and port, for spans.
     server: Option<(String, u16)>,
@@ -84,7 +87,18 @@ impl Juspay {
         let server =
             Origin::parse(&settings.base_url).map(|it| (it.bare_host().to_owned(), it.port));
         metrics.upstream.requests.initialize(call_outcomes());
-        Ok(Self { settings, keys, tls, server, clock, metrics })
+        let proxy = Proxy::of(&settings, None);
+        Ok(Self { settings, keys, proxy, tls, server, clock, metrics })
+    }
+
+    /// Sets the credentials for `juspay.egress_proxy`.
+    #[must_use]
+    pub fn with_proxy_credentials(self, credentials: Option<Arc<Secret>>) -> Self {
+        Self { proxy: Proxy::of(&self.settings, credentials), ..self }
+    }
+
+    fn http(&self, last_family: &LastFamily) -> Http {
+        Http::new(&self.settings, self.proxy.as_ref(), &self.tls, last_family)
     }
 }
 
@@ -138,7 +152,7 @@ impl Client {
     #[must_use]
     pub fn new(juspay: Arc<Juspay>) -> Self {
         let last_family = LastFamily::default();
-        let http = RefCell::new(Http::new(&juspay.settings, &juspay.tls, &last_family));
+        let http = RefCell::new(juspay.http(&last_family));
         let date_and_merchant = RefCell::default();
         Self(Rc::new(Inner { juspay, http, last_family, date_and_merchant }))
     }
@@ -161,7 +175,9 @@ impl CustomerApi for Client {
     }
 
     fn recoveries(&self) -> u64 {
-        self.0.juspay.keys.changes()
+        let Juspay { keys, proxy, .. } = &*self.0.juspay;
+        let credentials = proxy.as_ref().and_then(|proxy| proxy.credentials.as_ref());
+        keys.changes().wrapping_add(credentials.map_or(0, |secret| secret.changes()))
     }
 }
 
@@ -313,6 +329,12 @@ impl Inner {
                 self.drop_connections();
                 self.juspay.metrics.upstream.identity_mismatches.inc();
             }
+            Err(JuspayError::RejectedOrigin(_)) if self.juspay.proxy.is_some() => {
+                tracing::warn!(
+                    "Juspay rejected the address of the egress proxy; add the proxy's public address to \
+                     the merchant's allow-list"
+                );
+            }
             Err(JuspayError::RejectedOrigin(_)) => {
                 let family = self.last_family.get().map(connect::Family::name);
                 tracing::warn!(
@@ -362,8 +384,7 @@ impl Inner {
     }
 
     fn drop_connections(&self) {
-        let Juspay { settings, tls, .. } = &*self.juspay;
-        self.http.replace(Http::new(settings, tls, &self.last_family));
+        self.http.replace(self.juspay.http(&self.last_family));
     }
 }
 

@@ -1,7 +1,8 @@
-//! The admin listener: open routes, access control and purges. `logs`, `lost_lines`, `metrics` and
-//! `page` test what operators see; `connections` tests the connections.
+//! The admin listener: open routes, access control and purges. `log_level`, `logs`, `lost_lines`,
+//! `metrics` and `page` test what operators see; `connections` tests the connections.
 
 mod connections;
+mod log_level;
 mod logs;
 mod lost_lines;
 mod metrics;

@@ -26,6 +26,7 @@ mod introspection;
 mod isolation;
 mod json_format;
 mod loopback;
+mod manifests;
 mod outage;
 mod recorded;
 mod resilience;

@@ -3,6 +3,7 @@
 pub mod authority;
 pub mod client;
 pub mod clock_control;
+pub mod connect_proxy;
 pub mod dpop_key;
 pub mod guard;
 pub mod keep_alive;

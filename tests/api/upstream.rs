@@ -3,6 +3,7 @@
 
 mod clock;
 mod deadline;
+mod egress_proxy;
 mod framing;
 mod identity;
 mod interim;

@@ -44,7 +44,7 @@ async fn numbers_match_those_of_client_and_simulator() {
         ("#failed", "0.0 %"),
         ("#failed-note", "5xx; 4xx 42.9 %; last minute"),
         ("#hits", "40.0 %"),
-        ("#hits-note", "from memory, last minute"),
+        ("#hits-note", "40.0 % with no call of their own; last minute"),
         ("#breaker", "Closed"),
         ("#warnings", "Nothing needs attention."),
     ];
@@ -53,9 +53,11 @@ async fn numbers_match_those_of_client_and_simulator() {
     }
     let p99 = opened.browser.text("#p99").await;
     assert!(p99.ends_with(" ms") || p99.ends_with(" s"), "{p99}");
-    let who =
-        format!("{VERSION} · {COMMIT} · sim_merchant at {}", opened.world.simulator().base_url());
+    let host = host();
+    let juspay = opened.world.simulator().base_url();
+    let who = format!("{host} · {VERSION} · {COMMIT} · sim_merchant at {juspay}");
     assert_eq!(opened.browser.text("#who").await, who);
+    assert_eq!(opened.browser.evaluate("document.title").await, format!("{host} juspay-bff"));
     // The sweep counts remaining lives every five seconds.
     opened.browser.until(&cell_is("lives", "≥ 10 min", 2, "2")).await;
     assert_eq!(opened.browser.text("#cover").await, "≥ 10 min");
@@ -70,6 +72,37 @@ async fn numbers_match_those_of_client_and_simulator() {
     opened.until_shown(12).await;
     assert_eq!(opened.row("answers", "200 ok").await, ["9", "9"]);
     assert_eq!(opened.row("lookups", "hit").await, ["7", "7"]);
+    opened.browser.close().await;
+}
+
+/// In a pod, `HOSTNAME` is the pod's name.
+fn host() -> String {
+    std::env::var("HOSTNAME")
+        .unwrap_or_else(|_| std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap())
+        .trim()
+        .to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn joined_requests_count_as_requests_with_no_call_of_their_own() {
+    let mut opened = Opened::with("").await;
+    let gate = opened.world.simulator().hold("alice");
+    let waiting: Vec<_> = (0..4)
+        .map(|_| {
+            let client = opened.world.client("alice");
+            tokio::spawn(async move { client.me().await })
+        })
+        .collect();
+    opened.world.until_waiting(4).await;
+    gate.release();
+    for reply in waiting {
+        assert_eq!(reply.await.unwrap().status, 200);
+    }
+    opened.until_shown(4).await;
+    assert_eq!(opened.row("lookups", "joined").await, ["3", "3"]);
+    assert_eq!(opened.browser.text("#hits").await, "0.0 %");
+    let note = "75.0 % with no call of their own; last minute";
+    assert_eq!(opened.browser.text("#hits-note").await, note);
     opened.browser.close().await;
 }
 

@@ -2,6 +2,8 @@
 
 #[path = "../api/support/client.rs"]
 pub mod client;
+#[path = "../api/support/clock_control.rs"]
+pub mod clock_control;
 #[path = "../api/support/guard.rs"]
 pub mod guard;
 #[path = "../api/support/process.rs"]

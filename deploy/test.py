@@ -1,14 +1,15 @@
-"""Checks for deploy/check beyond the syntax of manifests.
+"""Checks for deploy/test beyond the syntax of manifests.
 
-    check.py schemas VERSION FILE…              objects match the schemas of that Kubernetes version
-    check.py manifests FOLDER PROGRAM SITE_ENV  manifests match the program's settings and the merchant
-    check.py repository FOLDER SITE_ENV         variants, chart, documents and versions are consistent
+test.py schemas VERSION FILE…              objects match the schemas of that Kubernetes version
+test.py manifests FOLDER PROGRAM SITE_ENV  manifests match the program's settings and the merchant
+test.py repository FOLDER SITE_ENV         variants, chart, documents and versions are consistent
+test.py check KUBECTL PROGRAM              deploy/check reports a merchant's mistakes
 """
 
-import hmac
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,7 +24,8 @@ DEPLOY = Path(__file__).parent
 SECRETS = "/run/secrets/juspay-bff/"
 OPERATIONS = DEPLOY / "../docs/operations.md"
 # Custom resources, for which there are no schemas here.
-FOREIGN = ("cilium.io/", "projectcalico.org/", "networking.istio.io/")
+FOREIGN = ("cilium.io/", "projectcalico.org/", "networking.istio.io/", "security.istio.io/", "gateway.networking.",
+           "monitoring.coreos.")
 # Memory in bytes: the process, a customer with a token, a further access token, a connection while a
 # head arrives. Sources: the measurements in docs/measurements, and config/default.toml.
 IDLE, CUSTOMER, TOKEN, CONNECTION = 10 * 10**6, 2.2 * 1024, 1024, 60 * 1024
@@ -65,12 +67,12 @@ def schemas(version, paths):
 
 
 def pods(manifests):
-    """Names and pod specs of all objects that run the program."""
+    """Objects that run the program, and their pod specs."""
     for it in manifests:
         if it["kind"] == "Deployment":
-            yield it["metadata"]["name"], it["spec"]["template"]["spec"]
+            yield f"{it['kind']} {it['metadata']['name']}", it["spec"]["template"]["spec"]
         elif it["kind"] == "Pod":
-            yield it["metadata"]["name"], it["spec"]
+            yield f"{it['kind']} {it['metadata']['name']}", it["spec"]
 
 
 def container_of(pod):
@@ -78,25 +80,15 @@ def container_of(pod):
     return next(it for it in everything if it["name"] == "juspay-bff")
 
 
-def effective_settings(container, manifests, program):
-    """The settings that the program reads from the pod's ConfigMaps and variables."""
-    maps = {it["metadata"]["name"]: it["data"] for it in manifests if it["kind"] == "ConfigMap"}
-    variables = {}
-    for source in container["envFrom"]:
-        variables |= maps[source["configMapRef"]["name"]]
-    for it in container.get("env", []):
-        variables[it["name"]] = it["value"]
-    text = next(data["settings.toml"] for data in maps.values() if "settings.toml" in data)
-    with tempfile.TemporaryDirectory() as folder:
-        for name in re.findall(re.escape(SECRETS) + r"([\w-]+)", text):
-            Path(folder, name).write_text("secret")
-        file = Path(folder, "settings.toml")
-        file.write_text(text.replace(SECRETS, folder + "/"))
-        command = [program, "check-config", "--config", str(file)]
-        result = subprocess.run(command, env=variables, capture_output=True, text=True)
-        if result.returncode or result.stderr:
-            faults.append(f"check-config: {result.stderr}")
-        return tomllib.loads(result.stdout)
+def effective_settings(path, program):
+    """The settings of the first container, which all of a file have."""
+    command = [program, "check-config", "--manifests", path, "--format", "json"]
+    result = json.loads(subprocess.run(command, capture_output=True, text=True).stdout)
+    if not result["ok"]:
+        faults.append(f"{path.name}: check-config: {json.dumps(result, indent=1)}")
+        return None
+    [only] = result["manifests"]
+    return only["settings"]
 
 
 def seconds(text):
@@ -159,7 +151,7 @@ def check_sizes(name, pod, container, settings):
     need = IDLE + customers * CUSTOMER + tokens * TOKEN + connections * CONNECTION
     limit = mebibytes(container["resources"]["limits"]["memory"])
     expect(need <= limit, f"{name}: {customers} customers and {connections} connections need {need / 2**20:.0f} MiB")
-    expect("workers" in settings["server"], f"{name}: server.workers is not set")
+    expect(settings["server"]["workers"], f"{name}: server.workers is not set")
 
 
 def check_security(name, pod, container):
@@ -217,7 +209,7 @@ def check_merchant(name, manifests, container, settings, who):
         names = egress["to"][0]["namespaceSelector"]["matchLabels"].values()
         expect(list(names) == [who["collector"]], f"{name}: traces may be sent to {list(names)}")
         port = egress["ports"][0]["port"]
-        endpoint = settings["traces"].get("endpoint", "")
+        endpoint = settings["traces"]["endpoint"] or ""
         expect(endpoint.endswith(f":{port}"), f"{name}: traces.endpoint is {endpoint}, the allowed port {port}")
     if policy := network_policy(manifests, "juspay-bff"):
         for rule, namespace in zip(policy["spec"]["ingress"], who["namespaces"], strict=True):
@@ -345,7 +337,17 @@ def comparable(manifests):
 
 def check_same(folder):
     """The chart renders the same objects as the overlay."""
-    for variant in ["", "-cilium", "-calico", "-istio", "-traces", "-load-balancer", "-node-local-dns", "-openshift"]:
+    for variant in [
+        "",
+        "-cilium",
+        "-calico",
+        "-istio",
+        "-traces",
+        "-public-path",
+        "-load-balancer",
+        "-node-local-dns",
+        "-openshift",
+    ]:
         overlay = comparable(objects(folder / f"standalone{variant}.yaml"))
         chart = comparable(objects(folder / f"helm{variant}.yaml"))
         for key in overlay.keys() | chart.keys():
@@ -356,9 +358,7 @@ def check_same(folder):
 def check_nothing_left(folder):
     """No value of the example merchant is left in another merchant's manifests."""
     for path in folder.glob("*.yaml"):
-        # The example app has its own image.
-        text = path.read_text().replace("registry.example.com/shop", "")
-        left = re.findall(r"\S*(?:example\.com|my_merchant|my-app|api\.juspay\.in)\S*", text)
+        left = re.findall(r"\S*(?:example\.com|my_merchant|my-app|api\.juspay\.in)\S*", path.read_text())
         expect(not left, f"{path}: values of the example merchant: {left}")
 
 
@@ -377,8 +377,6 @@ def check_versions():
     for folder, kind in {"tests": "test", "benches": "bench"}.items():
         for target in manifest.get(kind, []):
             expect(f"{folder}/{target['name']}" in stubs, f"Dockerfile has no stub for {folder}/{target['name']}")
-    ours, chart = (DEPLOY / it for it in ("kubernetes/base/settings.toml", "helm/juspay-bff/files/settings.toml"))
-    expect(ours.read_bytes() == chart.read_bytes(), f"{chart} differs from {ours}: copy it")
 
 
 def check_secret():
@@ -425,12 +423,10 @@ def manifests(folder, program, site_env):
     who = merchant(site_env)
     for path in sorted(folder.glob("*.yaml")):
         everything = objects(path)
-        for name, pod in pods(everything):
+        settings = effective_settings(path, program)
+        for name, pod in pods(everything) if settings else []:
             name = f"{path.name}: {name}"
             container = container_of(pod)
-            settings = effective_settings(container, everything, program)
-            if not settings:
-                continue
             check_security(name, pod, container)
             check_merchant(name, everything, container, settings, who)
             if container["args"][0] == "doctor":
@@ -456,6 +452,96 @@ def repository(folder, site_env):
     check_table()
 
 
+def check_script(kubectl, program):
+    """deploy/check accepts a merchant's values, and reports each mistake with file, reason and fix."""
+    site, url = "deploy/kubernetes/base/site.env", "JUSPAY_BFF__SERVER__PUBLIC_URL"
+    overlay = "deploy/kubernetes/overlays/standalone/kustomization.yaml"
+    enable = {overlay: ("# - ../../components/public-path", "- ../../components/public-path")}
+    acme = [("registry.example.com", "registry.acme.test"), ("my_merchant", "acme_pay"), ("my-app", "acme-app")]
+    acme += [("login.example.com", "id.acme.test"), ("pay.example.com", "bff.acme.test")]
+    public = "https://bff.acme.test"
+    cases = [
+        ("standalone", {}, []),
+        ("sidecar", {"deploy/kubernetes/overlays/sidecar/app.yaml": acme[0]}, []),
+        ("standalone", enable | {site: (public, f"{public}/bff")}, []),
+        # All at once: in site.env, in the overlay, and in the settings.
+        (
+            "standalone",
+            {
+                site: [
+                    (public, "bff.acme.test"),
+                    ("acme_pay", "my_merchant"),
+                    ("registry.acme.test", "registry.example.com"),
+                    ("=RS256", "=RS25"),
+                    ("INGRESS_CLASS=nginx", ""),
+                ],
+                "deploy/kubernetes/base/settings.toml": ("workers = 2", "workers = 0"),
+            },
+            [
+                f"{url}\n  reason: it does not begin with https://",
+                f"MERCHANT_ID\n  reason: still has the value of the example\n  fix:    replace it with the value of your installation\n  where:  {site}\n",
+                f"container juspay-bff: IMAGE in {site}\n",
+                "auth.issuers.main.algorithms[0]\n",
+                f"INGRESS_CLASS\n  reason: is missing\n  fix:    add INGRESS_CLASS=NAME\n  where:  {site}\n",
+                "server.workers\n",
+                "where:  /etc/juspay-bff/settings.toml in deploy/kubernetes/base/settings.toml, line 12\n",
+            ],
+        ),
+        ("sidecar", {}, ["Deployment shop, container shop\n"]),
+        ("standalone", {site: ("=nginx", "=nginx ")}, ["a quote or a space at the end"]),
+        ("standalone", {site: ("acme_pay", '"acme_pay"')}, ["a quote or a space at the end"]),
+        ("standalone", {site: ("IMAGE=", "IMAG=")}, ["IMAGE\n  reason: is missing"]),
+        (
+            "standalone",
+            {overlay: ("- network-policy.yaml", "- network.yaml")},
+            ["the overlay\n  reason:", "network.yaml"],
+        ),
+        ("standalone", enable, ["it has no path, but the component public-path is enabled"]),
+        *(
+            ("standalone", {site: (public, wrong)}, [f"{url}\n  reason: {reason}", f"where:  {site}\n"])
+            for wrong, reason in {
+                "": "it does not begin with https://",
+                "http://bff.acme.test": "it does not begin with https://",
+                "https:/bff.acme.test": "it does not begin with https://",
+                f"{public}:8443": "it has a port",
+                "https://me@bff.acme.test": "it has a user, a query",
+                f"{public}/?a": "it has a user, a query",
+                "https://BFF.acme.test": "the host is not a DNS name in lower case",
+                "https://bff": "the host is not a DNS name",
+                "https://10.0.0.1": "the host is not a DNS name",
+                f"{public}/": "it ends with /",
+                f"{public}/a/b": "its path has several segments",
+                f"{public}/a": "it has a path, but the Ingress does not route it",
+            }.items()
+        ),
+    ]
+    for overlay, edits, expected in cases:
+        with tempfile.TemporaryDirectory() as folder:
+            deploy = Path(folder, "deploy")
+            shutil.copytree(DEPLOY / "kubernetes", deploy / "kubernetes")
+            shutil.copy(DEPLOY / "check", deploy)
+            changes = [(site, it) for it in acme]
+            changes += [
+                (file, it) for file, edit in edits.items() for it in (edit if isinstance(edit, list) else [edit])
+            ]
+            for file, (old, new) in changes:
+                text = Path(folder, file).read_text()
+                assert old in text, old
+                Path(folder, file).write_text(text.replace(old, new, 1))
+            environment = os.environ | {"KUBECTL": kubectl, "JUSPAY_BFF": f"env -i {program}"}
+            result = subprocess.run([deploy / "check", overlay], env=environment, capture_output=True, text=True)
+            expect((result.returncode == 0) == (not expected), f"deploy/check {overlay} with {edits}: {result}")
+            for text in expected:
+                expect(
+                    text in result.stderr, f"deploy/check {overlay} with {edits}: {text!r} is not in {result.stderr}"
+                )
+            if expected:
+                expect(
+                    result.stderr.count("reason:") == (6 if len(expected) == 7 else 1),
+                    f"too many faults: {result.stderr}",
+                )
+
+
 match sys.argv[1:]:
     case ["schemas", version, *files]:
         schemas(version, files)
@@ -463,6 +549,8 @@ match sys.argv[1:]:
         manifests(Path(folder), os.path.abspath(program), Path(site_env))
     case ["repository", folder, site_env]:
         repository(Path(folder), Path(site_env))
+    case ["check", kubectl, program]:
+        check_script(kubectl, os.path.abspath(program))
     case _:
         sys.exit(__doc__)
 for fault in dict.fromkeys(faults):
