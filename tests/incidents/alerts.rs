@@ -73,19 +73,24 @@ fn series(played: &Played) -> Vec<(String, String)> {
     let Some(after) = &played.after else {
         // The minute before the incident repeats for an hour, then nothing is scraped.
         let healthy = played.healthy.as_ref().expect("a scrape of the healthy service");
-        let mut series = repeated(healthy, before, 59);
+        let mut series = repeated(healthy, before, None, 59);
         for (_, values) in &mut series {
             values.push_str(" _x60");
         }
         series.push((with_target("up"), "1x59 0x60".to_owned()));
         return series;
     };
-    let mut series = repeated(before, after, 120);
+    let mut series = repeated(before, after, played.stopped, 120);
     series.push((with_target("up"), "1x120".to_owned()));
     series
 }
 
-fn repeated(before: &Scrape, after: &Scrape, minutes: u32) -> Vec<(String, String)> {
+fn repeated(
+    before: &Scrape,
+    after: &Scrape,
+    stopped: Option<&str>,
+    minutes: u32,
+) -> Vec<(String, String)> {
     let earlier: BTreeMap<_, _> =
         samples(before).map(|(series, value, _)| (series, value)).collect();
     let shift = before.at.as_duration().as_secs_f64();
@@ -93,9 +98,10 @@ fn repeated(before: &Scrape, after: &Scrape, minutes: u32) -> Vec<(String, Strin
         .map(|(series, value, is_counter)| {
             let old = earlier.get(series).copied();
             let (start, step) = if series.contains("_timestamp_seconds") {
-                // A time that moved keeps up with the clock. promtool's clock starts at 0.
-                let moved = old.is_some_and(|old| value > old);
-                (old.unwrap_or(value) - shift, if moved { 60.0 } else { 0.0 })
+                // Times of the last success keep up with the clock. promtool's clock starts at 0.
+                let stands = stopped.is_some_and(|stopped| series.starts_with(stopped))
+                    || !series.contains("_last_");
+                (old.unwrap_or(value) - shift, if stands { 0.0 } else { 60.0 })
             } else if is_counter {
                 let old = old.unwrap_or(0.0);
                 (old, value - old)

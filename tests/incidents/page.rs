@@ -50,7 +50,7 @@ impl Page {
             .browser
             .evaluate(
                 "[...document.querySelectorAll('#warnings li')].map((line) => {
-                    const link = line.querySelector('a, small')?.innerText ?? '';
+                    const link = line.querySelector('a')?.innerText ?? '';
                     return [line.innerText.replace(link, '').trim(), link.replace('see ', '')];
                 })",
             )

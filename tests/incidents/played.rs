@@ -33,6 +33,8 @@ pub struct Played {
     /// `None` if the service can't be reached.
     pub after: Option<Scrape>,
     pub log: Vec<Value>,
+    /// The times of the last success that the incident stops.
+    pub stopped: Option<&'static str>,
 }
 
 pub struct Scrape {
@@ -73,7 +75,15 @@ impl Played {
         let log = lines.iter().map(|line| serde_json::from_str(line).expect("JSON")).collect();
         // Lets a drain end.
         rig.world.clock.advance(Duration::from_secs(600));
-        Self { healthy, before: Some(before), after, log }
+        let stopped = incident.causes.iter().find_map(|cause| match cause {
+            Cause::KeySetGone => Some("juspay_bff_jwks_last_success_timestamp_seconds"),
+            Cause::Remove(_) => Some("juspay_bff_secret_last_reload_success_timestamp_seconds"),
+            Cause::Simulator(..)
+            | Cause::IntrospectionGone
+            | Cause::NewSigningKeys
+            | Cause::Stop => None,
+        });
+        Self { healthy, before: Some(before), after, log, stopped }
     }
 }
 
@@ -101,7 +111,8 @@ impl Rig {
             .replace("{files}", &files.path().display().to_string())
             .replace("{opaque}", OPAQUE)
             .replace("{introspection_url}", &stage.issuer().introspection_url());
-        let settings = format!("auth.jwks_refresh = \"30s\"\n{settings}");
+        // The clock may jump during a fetch, which then times out.
+        let settings = format!("auth.jwks_refresh = \"1h\"\n{settings}");
         let world = if incident.starts_with_it {
             stage.issuer().inject(JWKS_PATH, None, Fault::Html);
             stage.open(&settings)
@@ -144,6 +155,7 @@ impl Rig {
         let start = self.world.clock.now();
         for step in 1..=STEPS {
             self.send(traffic).await;
+            self.world.until_count("juspay_bff_upstream_in_flight", 0).await;
             let end =
                 start + SignedDuration::try_from(STEP).unwrap() * i32::try_from(step).unwrap();
             let rest = end.duration_since(self.world.clock.now());
@@ -182,18 +194,18 @@ impl Rig {
             Traffic::Unanswered => self.unanswered(&wishes).await,
             Traffic::Slow => {
                 for wish in &wishes {
-                    self.held(wish, &[]).await;
+                    self.held(wish, Duration::from_secs(2), &[]).await;
                 }
             }
             Traffic::Crowd => {
                 let (held, others) = wishes.split_first().unwrap();
-                self.held(held, others).await;
+                self.held(held, Duration::from_millis(500), others).await;
             }
         }
     }
 
-    /// One call to Juspay takes two seconds. The others' requests arrive meanwhile.
-    async fn held(&self, wish: &MintRequest, others: &[MintRequest]) {
+    /// One call to Juspay takes this time. The others' requests arrive meanwhile.
+    async fn held(&self, wish: &MintRequest, time: Duration, others: &[MintRequest]) {
         let latch = self.world.simulator().hold(&wish.subject);
         let client = self.world.client_with(wish);
         let request = tokio::spawn(async move { client.me().await });
@@ -201,7 +213,7 @@ impl Rig {
         for other in others {
             self.world.client_with(other).me().await;
         }
-        self.world.clock.advance(Duration::from_secs(2));
+        self.world.clock.advance(time);
         latch.release();
         request.await.unwrap();
     }
@@ -223,7 +235,6 @@ impl Rig {
     async fn scrape(&self) -> Scrape {
         let admin = self.world.admin();
         let readiness = admin.get("/readyz").await.text().trim().to_owned();
-        // The times of fetches and files follow the clock a little later.
         let metrics = admin.get("/metrics").await.text();
         Scrape { metrics, readiness, at: self.world.clock.now() }
     }

@@ -171,7 +171,7 @@ const TOO_MANY: Incident = Incident {
 
 const BREAKER: Incident = Incident {
     name: "the circuit breaker opens",
-    settings: "juspay.breaker = { min_calls = 5, open_for = \"5m\" }",
+    settings: "juspay.breaker = { min_calls = 5, window = \"1m\", open_for = \"5m\" }",
     causes: &[Cause::Simulator("faults", r#"{"fault": {"status": {"status": 503}}}"#)],
     cause: "circuit breaker",
     attention: &[
@@ -391,7 +391,8 @@ const NO_KEYS: Incident = Incident {
     attention: &[
         ("▲ Not ready: no issuer has keys yet.", "JuspayBffKeySetMissing"),
         (
-            "▲ Access tokens could not be verified in the last minute, and customers got errors.",
+            "▲ Access tokens could not be verified in the last minute, because an issuer did not answer, and \
+             customers got errors.",
             "JuspayBffKeysUnavailable",
         ),
         ("△ The signing keys of main have never been fetched.", "JuspayBffKeySetMissing"),
@@ -425,10 +426,11 @@ const NEW_KEYS: Incident = Incident {
     name: "an issuer's key set is gone, and it has new keys",
     causes: &[Cause::KeySetGone, Cause::NewSigningKeys],
     minutes_later: 16,
-    cause: "verified",
+    cause: "issuer",
     attention: &[
         (
-            "▲ Access tokens could not be verified in the last minute, and customers got errors.",
+            "▲ Access tokens could not be verified in the last minute, because an issuer did not answer, and \
+             customers got errors.",
             "JuspayBffKeysUnavailable",
         ),
         ("△ Fetching the signing keys of main failed in the last minute.", "JuspayBffKeySetStale"),
@@ -452,9 +454,10 @@ const INTROSPECTION: Incident = Incident {
     "#,
     causes: &[Cause::IntrospectionGone],
     traffic: Traffic::Opaque,
-    cause: "verified",
+    cause: "issuer",
     attention: &[(
-        "▲ Access tokens could not be verified in the last minute, and customers got errors.",
+        "▲ Access tokens could not be verified in the last minute, because an issuer did not answer, and \
+             customers got errors.",
         "JuspayBffKeysUnavailable",
     )],
     alerts: &["JuspayBffKeysUnavailable page"],
@@ -472,6 +475,7 @@ const WRONG_AUDIENCE: Incident = Incident {
         "JuspayBffTokensRejected",
     )],
     alerts: &["JuspayBffTokensRejected ticket"],
+    log: Some(("request", &[("reason", "audience")])),
     runbook: Some("JuspayBffTokensRejected"),
     ..QUIET
 };
