@@ -4,7 +4,7 @@
 //!
 //! `table` lists the incidents. `played` causes one and scrapes the service before and after a
 //! minute of traffic; `page` shows both scrapes to the real page, and `alerts` evaluates the
-//! shipped rules as if that minute repeated.
+//! shipped rules as if that minute repeated. `full_disk` needs a process with its own log.
 
 #![expect(
     clippy::unwrap_used,
@@ -19,6 +19,7 @@ mod alerts;
 #[path = "../page/browser.rs"]
 #[expect(dead_code, reason = "the tests of the page need more of it")]
 mod browser;
+mod full_disk;
 mod page;
 mod played;
 #[expect(dead_code, reason = "the other tests need more of it")]
@@ -32,7 +33,7 @@ use serde_json::Value;
 use self::{
     page::Page,
     played::Played,
-    table::{INCIDENTS, Incident},
+    table::{Cause, INCIDENTS, Incident},
 };
 
 fn shipped(path: &str) -> String {
@@ -45,7 +46,10 @@ async fn page_alert_log_and_runbook_name_the_same_cause() {
     let mut played = Vec::new();
     let mut shown = Vec::new();
     for incident in INCIDENTS {
-        let this = Played::of(incident).await;
+        let this = match incident.causes {
+            [Cause::FullDisk] => full_disk::played().await,
+            _ => Played::of(incident).await,
+        };
         shown.push(page.lines(&this).await);
         played.push(this);
     }
@@ -63,6 +67,28 @@ async fn page_alert_log_and_runbook_name_the_same_cause() {
         faults.extend(found.into_iter().map(|fault| format!("{}: {fault}", incident.name)));
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// The commands of "What to do when…" are causes of incidents, with the same runbooks.
+#[test]
+fn documented_commands_cause_the_incidents() {
+    let text = shipped("docs/operations.md");
+    let (_, chapter) = text.split_once("## What to do when…").unwrap();
+    let commands = chapter.lines().filter(|line| line.contains("`curl -d '")).map(|line| {
+        let (_, command) = line.split_once("`curl -d '").unwrap();
+        let (body, rest) = command.split_once("' http://127.0.0.1:8081/_simulator/").unwrap();
+        (line, rest.split_once('`').unwrap().0, body)
+    });
+    let mut number = 0;
+    for (line, path, body) in commands {
+        let causes = |incident: &&Incident| {
+            matches!(incident.causes, [Cause::Simulator(p, b)] if (*p, *b) == (path, body))
+                && incident.runbook.is_some_and(|runbook| line.contains(&format!("[{runbook}]")))
+        };
+        assert!(INCIDENTS.iter().any(|incident| causes(&incident)), "no incident for {line}");
+        number += 1;
+    }
+    assert_eq!(number, 10);
 }
 
 fn owned(lines: &[(&str, &str)]) -> Vec<(String, String)> {

@@ -8,6 +8,8 @@ pub mod client;
 pub mod clock_control;
 #[path = "../api/support/guard.rs"]
 pub mod guard;
+#[path = "../api/support/process.rs"]
+pub mod process;
 #[path = "../api/support/timeouts.rs"]
 pub mod timeouts;
 #[path = "../api/support/world.rs"]

@@ -36,6 +36,8 @@ pub enum Cause {
     Remove(&'static str),
     /// SIGTERM.
     Stop,
+    /// The disk of the log is full.
+    FullDisk,
 }
 
 /// The requests of a minute, 24 of them.
@@ -103,6 +105,7 @@ pub const INCIDENTS: &[Incident] = &[
     INTROSPECTION,
     WRONG_AUDIENCE,
     SECRET,
+    FULL_DISK,
     CERTIFICATE_ENDS,
     CERTIFICATE_EXPIRED,
     DRAIN,
@@ -490,6 +493,17 @@ const SECRET: Incident = Incident {
     alerts: &["JuspayBffSecretNotRead ticket"],
     log: Some(("failed to reload secret file", &[])),
     runbook: Some("JuspayBffSecretNotRead"),
+    ..QUIET
+};
+
+const FULL_DISK: Incident = Incident {
+    name: "the disk of the log is full",
+    causes: &[Cause::FullDisk],
+    cause: "log lines",
+    attention: &[("△ Log lines were lost in the last minute.", "JuspayBffLogLinesLost")],
+    alerts: &["JuspayBffLogLinesLost ticket"],
+    log: Some(("log lines lost; standard output was full, closed or slow", &[])),
+    runbook: Some("JuspayBffLogLinesLost"),
     ..QUIET
 };
 
