@@ -111,8 +111,8 @@ fn check_log(faults: &mut Vec<String>, incident: &Incident, log: &[Value]) {
     match log.iter().find(fits) {
         Some(line) => check_names(faults, "the log line", &line.to_string(), incident.cause),
         None => {
-            let lines: Vec<_> = log.iter().map(ToString::to_string).take(40).collect();
-            faults.push(format!("no line {message:?} {fields:?} in:\n{}", lines.join("\n")));
+            let messages: BTreeSet<_> = log.iter().map(|line| line["message"].as_str()).collect();
+            faults.push(format!("no line {message:?} {fields:?} among {messages:?}"));
         }
     }
 }
