@@ -108,12 +108,11 @@ fn check_log(faults: &mut Vec<String>, incident: &Incident, log: &[Value]) {
         line["message"].as_str().is_some_and(|text| text.starts_with(message))
             && fields.iter().all(|(field, value)| line[*field] == **value)
     };
-    match log.iter().find(fits) {
-        Some(line) => check_names(faults, "the log line", &line.to_string(), incident.cause),
-        None => {
-            let messages: BTreeSet<_> = log.iter().map(|line| line["message"].as_str()).collect();
-            faults.push(format!("no line {message:?} {fields:?} among {messages:?}"));
-        }
+    if let Some(line) = log.iter().find(fits) {
+        check_names(faults, "the log line", &line.to_string(), incident.cause);
+    } else {
+        let messages: BTreeSet<_> = log.iter().map(|line| line["message"].as_str()).collect();
+        faults.push(format!("no line {message:?} {fields:?} among {messages:?}"));
     }
 }
 

@@ -144,7 +144,7 @@ impl Rig {
             }
             Cause::NewSigningKeys => world.issuer().rotate(false).unwrap(),
             Cause::Remove(file) => fs::remove_file(self.files.path().join(file)).unwrap(),
-            Cause::FullDisk => unreachable!("full_disk plays it"),
+            Cause::FullDisk => panic!("full_disk plays it"),
             Cause::Stop => {
                 world.service.signal();
                 until("the drain", async || world.admin().get("/readyz").await.status == 503).await;

@@ -53,7 +53,7 @@ pub enum Traffic {
     Opaque,
     /// New customers over TLS.
     Tls,
-    /// New customers, whom Juspay never answers.
+    /// New customers without any response of Juspay.
     Unanswered,
     /// New customers, each answered by Juspay after two seconds.
     Slow,
