@@ -121,7 +121,7 @@ async fn never_fetched_keys_have_no_age_and_make_the_service_not_ready() {
     opened.browser.until(&warns("The signing keys of main have never been fetched.")).await;
     for text in [
         "▲ Not ready: no issuer has keys yet.",
-        "▲ Access tokens could not be verified since start, and customers got errors.",
+        "▲ Access tokens could not be verified since start, because an issuer did not answer, and customers got errors.",
     ] {
         assert_eq!(opened.browser.evaluate(&warns(text)).await, true, "{text}");
     }

@@ -133,7 +133,7 @@ const RULES = [
   },
   {
     alert: 'JuspayBffKeysUnavailable', severity: 'page', bound: 900,
-    text: 'Access tokens could not be verified {when}, and customers got errors.',
+    text: 'Access tokens could not be verified {when}, because an issuer did not answer, and customers got errors.',
     when: (metrics, bound) => {
       const stale = keySets(metrics).some(({ age, failed }) => age > bound || (Number.isNaN(age) && failed > 0));
       const unanswered = metrics.count('auth_introspections_total', (labels) => !outcome('active', 'inactive')(labels));
@@ -165,7 +165,7 @@ const RULES = [
   },
   {
     alert: 'JuspayBffShedding', severity: 'ticket', bound: 0.01,
-    text: 'Requests were rejected for lack of capacity {when}.',
+    text: 'Requests were rejected because of overload {when}.',
     when: (metrics, bound) => exceeds(
       metrics.count('http_requests_total', code('overloaded')), metrics.count('http_requests_total', isCustomerRoute), bound,
     ),

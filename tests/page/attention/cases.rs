@@ -61,7 +61,7 @@ const CUSTOMERS: &[Case] = &[
     (
         "JuspayBffShedding",
         "ticket",
-        "Requests were rejected for lack of capacity since start.",
+        "Requests were rejected because of overload since start.",
         &["200 ok 98", "503 overloaded 2"],
         &["200 ok 99", "503 overloaded 1"],
     ),
@@ -171,14 +171,14 @@ const KEYS: &[Case] = &[
     (
         "JuspayBffKeysUnavailable",
         "page",
-        "Access tokens could not be verified since start, and customers got errors.",
+        "Access tokens could not be verified since start, because an issuer did not answer, and customers got errors.",
         &["503 keys_unavailable 1", "jwks_last_success_timestamp_seconds{issuer=\"main\"} now-901"],
         &["503 keys_unavailable 1", "jwks_last_success_timestamp_seconds{issuer=\"main\"} now-900"],
     ),
     (
         "JuspayBffKeysUnavailable",
         "page",
-        "Access tokens could not be verified since start, and customers got errors.",
+        "Access tokens could not be verified since start, because an issuer did not answer, and customers got errors.",
         &[
             "503 keys_unavailable 1",
             "jwks_refreshes_total{issuer=\"main\",outcome=\"failure\"} 1",
@@ -189,7 +189,7 @@ const KEYS: &[Case] = &[
     (
         "JuspayBffKeysUnavailable",
         "page",
-        "Access tokens could not be verified since start, and customers got errors.",
+        "Access tokens could not be verified since start, because an issuer did not answer, and customers got errors.",
         &[
             "503 keys_unavailable 1",
             "auth_introspections_total{issuer=\"opaque\",outcome=\"unreachable\"} 1",
