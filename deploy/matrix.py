@@ -63,6 +63,8 @@ class Rendered:
         """The ports of listeners by container and by network policy, if there is one."""
         ports = [it["containerPort"] for it in self.container["ports"]]
         policies = [it["spec"] for it in self.objects if it["kind"] == "NetworkPolicy" and "ingress" in it["spec"]]
+        # In ambient mode, the mesh's policy admits port 15008 too.
+        policies = [it for it in policies if it["ingress"][0]["ports"][0]["port"] != 15008]
         allowed = [it["ports"][0]["port"] for it in policies[0]["ingress"]] if policies else ports
         return ports if allowed == ports else [ports, allowed]
 

@@ -13,7 +13,13 @@ import kubernetes_validate
 import yaml
 
 CHART = Path(__file__).parent / "helm/juspay-bff"
-PROXY = "http://proxy.internal:3128"
+PROXY = [
+    "settings.juspay.egress_proxy=http://proxy.internal:3128",
+    "networkPolicy.egressProxyPeers[0].ipBlock.cidr=10.0.0.0/20",
+]
+# With Cilium, the names that pods may resolve in addition to the hosts that they may call.
+ISTIOD = {"istiod.istio-system.svc", "istiod.istio-system.svc.cluster.local"}
+NAMES = {"sidecar-mesh-cilium": ISTIOD, "ambient-mesh-cilium": set(), "egress-proxy-cilium": {"proxy.internal"}}
 # The components of a variant, and the values of the chart.
 VARIANTS = {
     "sidecar-mesh": (["istio"], ["istio.enabled=true"]),
@@ -22,13 +28,9 @@ VARIANTS = {
         ["istio-ambient", "cilium"],
         ["istio.enabled=true", "istio.mode=ambient", "networkPolicy.hostNames=cilium"],
     ),
-    "egress-proxy": (
-        ["egress-proxy"],
-        [
-            f"settings.juspay.egress_proxy={PROXY}",
-            "networkPolicy.egressProxyPeers[0].ipBlock.cidr=10.0.0.0/20",
-        ],
-    ),
+    "sidecar-mesh-cilium": (["istio", "cilium"], ["istio.enabled=true", "networkPolicy.hostNames=cilium"]),
+    "egress-proxy": (["egress-proxy"], PROXY),
+    "egress-proxy-cilium": (["egress-proxy", "cilium"], [*PROXY, "networkPolicy.hostNames=cilium"]),
 }
 
 faults = []
@@ -119,7 +121,12 @@ def check(name, objects):
         check_istio(name, objects)
         policy = objects["NetworkPolicy", "juspay-bff-mesh"]["spec"]
         check_mesh_policy(name, policy, "ambient" in name)
-    if name.endswith("egress-proxy"):
+    if "cilium" in name:
+        dns, https = objects["CiliumNetworkPolicy", "juspay-bff-egress"]["spec"]["egress"]
+        names, hosts = ({it["matchName"] for it in of} for of in [dns["toPorts"][0]["rules"]["dns"], https["toFQDNs"]])
+        extra = NAMES[name.partition("-")[2]]
+        expect(names == hosts | extra, f"{name}: resolves {names}, may call {hosts}")
+    if "egress-proxy" in name:
         [rule] = objects["NetworkPolicy", "juspay-bff-egress-proxy"]["spec"]["egress"]
         peers, [port] = rule["to"], rule["ports"]
         expect(peers == [{"ipBlock": {"cidr": "10.0.0.0/20"}}], f"{name}: wrong addresses {peers}")
@@ -141,10 +148,12 @@ def main(kubectl, helm, folder, out):
                 expect(bare(ours[key]["spec"]) == bare(theirs[key]["spec"]), f"{name}: the chart differs in {key}")
         policies = {key for key in ours.keys() ^ theirs.keys() if "NetworkPolicy" in key[0]}
         expect(not policies, f"{name}: only one of overlay and chart has {policies}")
-    for wrong in ["istio.mode=both", "networkPolicy.egressProxyPeers[0].ipBlock.cidr=10.0.0.0/20"]:
+    both = ["settings.juspay.egress_proxy", "networkPolicy.egressProxyPeers"]
+    for wrong, words in {"istio.mode=both": ["/istio/mode"], PROXY[0]: both, PROXY[1]: both}.items():
         try:
             rendered(helm, folder, [wrong])
-        except subprocess.CalledProcessError:
+        except subprocess.CalledProcessError as error:
+            expect(all(it in error.stderr for it in words), f"{wrong}: {error.stderr}")
             continue
         faults.append(f"the chart accepts {wrong}")
 

@@ -1,9 +1,9 @@
 """Checks for deploy/test beyond the syntax of manifests.
 
-test.py schemas VERSION FILE…              objects match the schemas of that Kubernetes version
-test.py manifests FOLDER PROGRAM SITE_ENV  manifests match the program's settings and the merchant
-test.py repository FOLDER SITE_ENV         variants, chart, documents and versions are consistent
-test.py check KUBECTL PROGRAM              deploy/check reports a merchant's mistakes
+    test.py schemas VERSION FILE…              objects match the schemas of that Kubernetes version
+    test.py manifests FOLDER PROGRAM SITE_ENV  manifests match the program's settings and the merchant
+    test.py repository FOLDER SITE_ENV         variants, chart, documents and versions are consistent
+    test.py check KUBECTL PROGRAM              deploy/check reports a merchant's mistakes
 """
 
 import json
@@ -379,6 +379,16 @@ def check_versions():
             expect(f"{folder}/{target['name']}" in stubs, f"Dockerfile has no stub for {folder}/{target['name']}")
 
 
+def check_copies():
+    """The chart's files are copies: Flux and Helm repositories do not follow links out of a chart."""
+    copies = DEPLOY / "helm/juspay-bff/files"
+    sources = ["kubernetes/base/settings.toml", "prometheus/podmonitor.yaml", "prometheus/prometheusrule.yaml"]
+    for source in [DEPLOY / it for it in [*sources, "grafana/dashboard.json"]]:
+        copy = copies / source.name
+        same = not copy.is_symlink() and copy.read_bytes() == source.read_bytes()
+        expect(same, f"{copy} differs from its source, or is a link: cp --remove-destination {source} {copy}")
+
+
 def check_secret():
     """The documented commands create a Secret with exactly the files that the settings name."""
     text = (DEPLOY / "kubernetes/base/settings.toml").read_text()
@@ -447,6 +457,7 @@ def repository(folder, site_env):
     check_same(folder)
     check_nothing_left(folder)
     check_versions()
+    check_copies()
     check_secret()
     check_reference()
     check_table()

@@ -4,7 +4,7 @@
 //! variables. Secrets are not in the manifests, so the files that settings name are not read.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     fs::File,
     io::{self, Read as _},
     path::Path,
@@ -21,6 +21,8 @@ const PLACEHOLDERS: [&str; 3] = ["example.com", "my_merchant", "my-app"];
 
 /// Stands for the value of a variable from a Secret.
 const UNKNOWN: &str = "value-from-a-secret";
+
+const API_KEY_VARIABLE: &str = "JUSPAY_BFF__JUSPAY__API_KEY";
 
 /// How settings name a variable as the origin of a value.
 const VARIABLE: &str = "environment variable ";
@@ -65,7 +67,8 @@ pub(super) fn load(path: &Path) -> Result<Vec<(String, Loaded)>, CommandError> {
     if !faults.is_empty() {
         return Err(CommandError::Settings(Faults::new(faults, warnings)));
     }
-    loaded.dedup_by_key(|(_, loaded)| loaded.effective.to_string());
+    let mut seen = HashSet::new();
+    loaded.retain(|(_, loaded)| seen.insert(loaded.effective.to_string()));
     Ok(loaded)
 }
 
@@ -123,7 +126,14 @@ impl<'m> Container<'m> {
             }
             sources = sources.variable(name, *value);
         }
-        let loaded = sources.load();
+        let mut loaded = sources.clone().load();
+        // The names of a whole Secret's variables are unknown: one may be the missing API key.
+        if items(self.spec, "/envFrom").any(|it| it.get("secretRef").is_some())
+            && has_key_fault(&loaded)
+        {
+            let with_key = sources.variable(API_KEY_VARIABLE, UNKNOWN).load();
+            loaded = if has_key_fault(&with_key) { loaded } else { with_key };
+        }
         let warnings = loaded.as_ref().err().map_or(&[][..], Faults::warnings).to_vec();
         for fault in loaded.as_ref().err().into_iter().flatten().cloned() {
             let origin = fault.origin.map(|origin| in_manifest(&origin, &variables));
@@ -149,12 +159,23 @@ impl<'m> Container<'m> {
         items(self.spec, "/volumeMounts").find_map(|mount| {
             let rest = Path::new(file).strip_prefix(text(mount, "/mountPath")).ok()?;
             let sub_path = mount.get("subPath").and_then(Value::as_str);
-            let key = sub_path.or_else(|| rest.to_str())?;
+            let path = sub_path.or_else(|| rest.to_str())?;
             let mut volumes = items(self.pod, "/volumes");
             let volume = volumes.find(|it| text(it, "/name") == text(mount, "/name"))?;
-            let map = text(volume, "/configMap/name");
-            Some((map, self.config_map(map)?.get(key)?.as_str()?))
+            let mut sources = items(volume, "/projected/sources").chain([volume]);
+            sources.find_map(|source| self.find_key(source.get("configMap")?, path))
         })
+    }
+
+    /// The text of the file at `path` in a volume of a `ConfigMap`, and the name of the `ConfigMap`.
+    fn find_key(&self, volume: &'m Value, path: &str) -> Option<(&'m str, &'m str)> {
+        let key = if volume.get("items").is_some() {
+            text(items(volume, "/items").find(|it| text(it, "/path") == path)?, "/key")
+        } else {
+            path
+        };
+        let map = text(volume, "/name");
+        Some((map, self.config_map(map)?.get(key)?.as_str()?))
     }
 
     /// The container's variables: value and place by name. Later ones replace earlier ones.
@@ -209,6 +230,11 @@ impl<'m> Container<'m> {
         let origin = Some(self.object.clone());
         self.faults.push(Fault { key: key.into(), reason: reason.into(), fix: fix.into(), origin });
     }
+}
+
+/// Whether the settings have no API key, or a fault in `juspay.api_key_file`.
+fn has_key_fault(loaded: &Result<Loaded, Faults>) -> bool {
+    loaded.as_ref().is_err_and(|faults| faults.iter().any(|it| it.key == "juspay.api_key_file"))
 }
 
 /// An origin, with the object that each of its variables is in.

@@ -132,8 +132,8 @@ async fn p1_over_tls_only_the_configured_subject_is_accepted() {
             assert_eq!((reply.status, &*reply.code()), (401, "invalid_token"), "{name}");
         }
         let forged = servers.tls_client(address, Some(&unknown.client("gateway")));
-        for nobody in [servers.tls_client(address, None), forged] {
-            assert!(over_tls(&nobody, alice).await.is_err());
+        for rejected in [servers.tls_client(address, None), forged] {
+            assert!(over_tls(&rejected, alice).await.is_err());
         }
         assert_eq!(world.simulator().total_requests(), 1);
         let series = "juspay_bff_auth_failures_total{reason=\"untrusted_peer\"}";
@@ -155,8 +155,8 @@ async fn p1_forwarded_headers_are_ignored_without_gateway_mode() {
     ];
     for name in forwarded {
         let lines = format!("{name}: mallory\r\n");
-        let nobody = world.anonymous().request("GET", "/me/customer", &lines).await;
-        assert_eq!((nobody.status, &*nobody.code()), (401, "missing_token"), "{name}");
+        let anonymous = world.anonymous().request("GET", "/me/customer", &lines).await;
+        assert_eq!((anonymous.status, &*anonymous.code()), (401, "missing_token"), "{name}");
         let alice = world.client("alice").request("GET", "/me/customer", &lines).await;
         assert_eq!(owner(&alice), "alice", "{name}");
     }

@@ -180,6 +180,46 @@ async fn settings_file_may_be_mounted_by_sub_path_and_named_with_an_equals_sign(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn settings_file_may_have_another_key_or_be_in_a_projected_volume() {
+    let items = "items: [{key: other, path: other.toml}, {key: production, path: settings.toml}]";
+    for volume in [
+        format!("configMap: {{name: pay-settings, {items}}}"),
+        format!(
+            "projected: {{sources: [{{secret: {{name: pay}}}}, \
+             {{configMap: {{name: pay-settings, {items}}}}}]}}"
+        ),
+    ] {
+        let changes =
+            [("configMap: {name: pay-settings}", &*volume), ("settings.toml: |", "production: |")];
+        let found = settings(&manifests(&changes)).await;
+        assert_eq!(found["settings"]["juspay"]["api_key_file"], "/run/secrets/juspay-bff/key");
+    }
+    // Keys that `items` does not name are not in the volume.
+    let other = "configMap: {name: pay-settings, items: [{key: settings.toml, path: other.toml}]}";
+    let expected = ["no ConfigMap in the manifests has this settings file"];
+    assert_rejected("configMap: {name: pay-settings}", other, &expected).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn api_key_may_be_a_variable_of_a_whole_secret() {
+    let secret = (
+        "name: pay-site}\n          env",
+        "name: pay-site}\n            - secretRef: {name: pay}\n          env",
+    );
+    let no_key = ("api_key_file = \"/run/secrets/juspay-bff/key\"", "");
+    let found = settings(&manifests(&[secret, no_key])).await;
+    assert_eq!(found["settings"]["juspay"]["api_key"], "********");
+    // The settings already name a file with the key.
+    let found = settings(&manifests(&[secret])).await;
+    assert_eq!(found["settings"]["juspay"]["api_key"], Value::Null);
+    let wrong_file = ("/run/secrets/juspay-bff/key", "/run/secret/key");
+    let ended = check(&manifests(&[secret, wrong_file]), &[]).await;
+    assert!(ended.stderr.contains("in no volume of the container"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("only one of the two"), "{}", ended.stderr);
+    assert_rejected(no_key.0, no_key.1, &["no API key"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn faults_name_the_key_the_fix_and_the_object() {
     let site = "environment variable JUSPAY_BFF__JUSPAY__MERCHANT in ConfigMap pay-site";
     for (old, new, expected) in [
@@ -299,7 +339,9 @@ async fn values_of_the_examples_are_rejected() {
 #[tokio::test(flavor = "multi_thread")]
 async fn containers_with_equal_settings_are_one_item() {
     let pod = MANIFESTS.split("---").next().unwrap().replace("name: pay}", "name: second}");
-    for (pod, expected) in [(pod.clone(), 1), (pod.replace("\"3\"", "\"4\""), 2)] {
+    let other = pod.replace("\"3\"", "\"4\"");
+    for (pod, expected) in [(pod.clone(), 1), (other.clone(), 2), (format!("{other}---\n{pod}"), 2)]
+    {
         let ended = check(&format!("{MANIFESTS}---\n{pod}"), &["--format", "json"]).await;
         let document: Value = serde_json::from_str(&ended.stdout).unwrap();
         assert_eq!(document["manifests"].as_array().map(Vec::len), Some(expected));

@@ -75,7 +75,7 @@ async fn series_have_colors(prometheus: &Prometheus) {
             let all = format!("group by (issuer, {label}) (last_over_time({selector}[1h]))");
             for (labels, _) in prometheus.query(&all).await {
                 let series = named(legend, &labels);
-                let color = colour_of(panel, &series);
+                let color = color_of(panel, &series);
                 assert!(color.is_some(), "{series} has no color in {}", panel["title"]);
             }
         }
@@ -90,7 +90,7 @@ pub fn named(legend: &str, labels: &BTreeMap<String, String>) -> String {
 }
 
 /// The color of the panel's override for this series: by its name, or by `/…$/`, its end.
-pub fn colour_of<'p>(panel: &'p Value, series: &str) -> Option<&'p str> {
+pub fn color_of<'p>(panel: &'p Value, series: &str) -> Option<&'p str> {
     let overrides = panel["fieldConfig"]["overrides"].as_array()?.iter();
     let matches = |matcher: &Value| {
         let options = matcher["options"].as_str().expect("a name");

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::queries::colour_of;
+use crate::queries::color_of;
 
 /// Pixels of one of the dashboard's 24 columns, and of one of its units of height.
 const COLUMN: f64 = 64.0;
@@ -13,7 +13,7 @@ const UNIT: f64 = 25.0;
 const GAP: f64 = 4.0;
 
 /// Colors of series without an override.
-const COLOURS: [&str; 5] = ["#5794f2", "#b877d9", "#ff9830", "#fade2a", "#8ab8ff"];
+const COLORS: [&str; 5] = ["#5794f2", "#b877d9", "#ff9830", "#fade2a", "#8ab8ff"];
 
 /// Grafana's named colors that the dashboard uses.
 const NAMED: [(&str, &str); 23] = [
@@ -94,9 +94,9 @@ pub fn heading(row: &Value) -> String {
     format!("<text x=\"{GAP}\" y=\"{}\" font-size=\"14\">{title}</text>\n", y * UNIT + 19.0)
 }
 
-fn hex(colour: &str) -> &'static str {
-    let found = NAMED.iter().find(|(name, _)| *name == colour);
-    found.unwrap_or_else(|| panic!("add {colour} to NAMED")).1
+fn hex(color: &str) -> &'static str {
+    let found = NAMED.iter().find(|(name, _)| *name == color);
+    found.unwrap_or_else(|| panic!("add {color} to NAMED")).1
 }
 
 impl<'p> Chart<'p> {
@@ -140,16 +140,16 @@ impl<'p> Chart<'p> {
 
     /// The dashboard's annotations: an area with a line at its beginning.
     fn annotations(&self, svg: &mut String, plot: &Plot) {
-        for (colour, times) in self.annotations {
-            let colour = hex(colour);
+        for (color, times) in self.annotations {
+            let color = hex(color);
             for (from, to) in times {
                 let (from, to) = (plot.x(*from), plot.x(*to));
                 let (top, height) = (plot.top, plot.height);
                 writeln!(
                     svg,
                     "<rect x=\"{from:.1}\" y=\"{top}\" width=\"{:.1}\" height=\"{height}\" \
-                     fill=\"{colour}\" fill-opacity=\"0.1\"/>\
-                     <line x1=\"{from:.1}\" x2=\"{from:.1}\" y1=\"{top}\" y2=\"{}\" stroke=\"{colour}\" \
+                     fill=\"{color}\" fill-opacity=\"0.1\"/>\
+                     <line x1=\"{from:.1}\" x2=\"{from:.1}\" y1=\"{top}\" y2=\"{}\" stroke=\"{color}\" \
                      stroke-dasharray=\"4 3\"/>",
                     to - from,
                     top + height,
@@ -173,7 +173,7 @@ impl<'p> Chart<'p> {
             time: self.time,
         };
         let last = values.last().map_or("–".to_owned(), |(_, value)| self.formatted(*value));
-        plot.area(svg, &values, &[], COLOURS[0]);
+        plot.area(svg, &values, &[], COLORS[0]);
         writeln!(
             svg,
             "<text x=\"{}\" y=\"{}\" font-size=\"26\" text-anchor=\"middle\" fill=\"#fff\">{last}</text>",
@@ -204,11 +204,11 @@ impl<'p> Chart<'p> {
         self.annotations(svg, &plot);
         for (n, top) in tops.iter().enumerate().rev() {
             let below: &[(f64, f64)] = if stacked && n > 0 { &tops[n - 1] } else { &[] };
-            let colour = self.colour(&series[n].0, n);
+            let color = self.color(&series[n].0, n);
             if stacked {
-                plot.area(svg, top, below, colour);
+                plot.area(svg, top, below, color);
             }
-            plot.line(svg, top, colour);
+            plot.line(svg, top, color);
         }
         self.legend(svg, series);
     }
@@ -275,7 +275,7 @@ impl<'p> Chart<'p> {
                  <text x=\"{}\" y=\"{y}\">{}</text>",
                 left + 10.0,
                 y - 5.0,
-                self.colour(name, n),
+                self.color(name, n),
                 left + 24.0,
                 escaped(name),
             )
@@ -295,8 +295,8 @@ impl<'p> Chart<'p> {
     }
 
     /// The color of the override that matches the series.
-    fn colour(&self, series: &str, n: usize) -> &'static str {
-        colour_of(self.panel, series).map_or(COLOURS[n % COLOURS.len()], hex)
+    fn color(&self, series: &str, n: usize) -> &'static str {
+        color_of(self.panel, series).map_or(COLORS[n % COLORS.len()], hex)
     }
 
     /// A value in the panel's unit.
@@ -332,23 +332,23 @@ impl Plot {
         })
     }
 
-    fn line(&self, svg: &mut String, values: &[(f64, f64)], colour: &str) {
+    fn line(&self, svg: &mut String, values: &[(f64, f64)], color: &str) {
         let points = self.points(values.iter());
         writeln!(
             svg,
-            "<polyline points=\"{points}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.3\"/>"
+            "<polyline points=\"{points}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"1.3\"/>"
         )
         .unwrap();
     }
 
     /// The area between `below`, or zero, and the values.
-    fn area(&self, svg: &mut String, values: &[(f64, f64)], below: &[(f64, f64)], colour: &str) {
+    fn area(&self, svg: &mut String, values: &[(f64, f64)], below: &[(f64, f64)], color: &str) {
         let base: Vec<_> = match below {
             [] => values.iter().map(|(time, _)| (*time, 0.0)).collect(),
             below => below.to_vec(),
         };
         let points = self.points(values.iter().chain(base.iter().rev()));
-        writeln!(svg, "<polygon points=\"{points}\" fill=\"{colour}\" fill-opacity=\"0.35\"/>")
+        writeln!(svg, "<polygon points=\"{points}\" fill=\"{color}\" fill-opacity=\"0.35\"/>")
             .unwrap();
     }
 }

@@ -90,6 +90,24 @@ Arguments: the name's prefix and the value.
 {{- concat $hosts .Values.networkPolicy.extraHosts | uniq | toJson }}
 {{- end }}
 
+{{/*
+The names that pods may resolve, as a JSON list: the hosts, and those that other network policies admit: istiod, also
+with the search domain, and the HTTP proxy.
+*/}}
+{{- define "juspay-bff.dnsNames" -}}
+{{- $names := include "juspay-bff.hosts" . | fromJsonArray }}
+{{- if and .Values.istio.enabled (eq .Values.istio.mode "sidecar") }}
+{{- $istiod := printf "istiod.%s.svc" .Values.istio.namespace }}
+{{- $names = concat (list $istiod (printf "%s.cluster.local" $istiod)) $names }}
+{{- end }}
+{{- $proxy := (urlParse (dig "juspay" "egress_proxy" "" .Values.settings)).hostname }}
+{{- /* A name, not an address. */}}
+{{- with regexFind "^[^:]*[a-zA-Z][^:]*$" $proxy }}
+{{- $names = append $names . }}
+{{- end }}
+{{- uniq $names | toJson }}
+{{- end }}
+
 {{/* The peers of a NetworkPolicy rule, as a list. Arguments: peers, and the namespace to use without them. */}}
 {{- define "juspay-bff.peers" -}}
 {{- $namespace := dict "namespaceSelector" (dict "matchLabels" (dict "kubernetes.io/metadata.name" .namespace)) }}
