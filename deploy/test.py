@@ -380,7 +380,7 @@ def check_versions():
 
 
 def check_copies():
-    """The chart's files are copies: Flux and Helm repositories do not follow links out of a chart."""
+    """The chart has copies of these files: Flux drops links out of a chart in a Git repository."""
     copies = DEPLOY / "helm/juspay-bff/files"
     sources = ["kubernetes/base/settings.toml", "prometheus/podmonitor.yaml", "prometheus/prometheusrule.yaml"]
     for source in [DEPLOY / it for it in [*sources, "grafana/dashboard.json"]]:
