@@ -84,6 +84,8 @@ pub const INCIDENTS: &[Incident] = &[
     SERVER_ERRORS,
     TIMEOUTS,
     RESETS,
+    CLOSED,
+    STALLED,
     TOO_MANY,
     BREAKER,
     WRONG_KEY,
@@ -91,7 +93,15 @@ pub const INCIDENTS: &[Incident] = &[
     WEB_PAGE,
     REDIRECT,
     CUT,
+    CUT_CHUNKS,
+    EMPTY,
+    HUGE,
+    INTERIM,
     NO_TOKEN,
+    EMPTY_TOKEN,
+    NO_EXPIRY,
+    UNREADABLE_EXPIRY,
+    EXPIRED_TOKENS,
     OTHER_CUSTOMER,
     SHORT_TOKENS,
     CLOCK,
@@ -156,6 +166,18 @@ const RESETS: Incident = Incident {
     log: Some(("request", &[("code", "upstream_error"), ("cause", "connection")])),
     runbook: Some("JuspayBffUnserved"),
     ..QUIET
+};
+
+const CLOSED: Incident = Incident {
+    name: "connections to Juspay close",
+    causes: &[Cause::Simulator("faults", r#"{"fault": "close"}"#)],
+    ..RESETS
+};
+
+const STALLED: Incident = Incident {
+    name: "responses stall",
+    causes: &[Cause::Simulator("faults", r#"{"fault": "stalled_body"}"#)],
+    ..TIMEOUTS
 };
 
 const TOO_MANY: Incident = Incident {
@@ -252,36 +274,51 @@ const INVALID: Incident = Incident {
     ..QUIET
 };
 
-const WEB_PAGE: Incident = Incident {
-    name: "another server answers with a web page",
-    causes: &[Cause::Simulator("faults", r#"{"fault": "html"}"#)],
-    log: Some(("request", &[("code", "upstream_invalid_response"), ("cause", "json")])),
-    ..INVALID
-};
+/// A response of Juspay that can't be used: its name, the fault of the simulator, and the cause in the log.
+macro_rules! unusable {
+    ($name:literal, $fault:literal, $cause:literal) => {
+        Incident {
+            name: $name,
+            causes: &[Cause::Simulator("faults", concat!("{\"fault\": ", $fault, "}"))],
+            log: Some(("request", &[("code", "upstream_invalid_response"), ("cause", $cause)])),
+            ..INVALID
+        }
+    };
+}
 
-const REDIRECT: Incident = Incident {
-    name: "Juspay redirects",
-    causes: &[Cause::Simulator(
-        "faults",
-        r#"{"fault": {"redirect": {"location": "https://other.example/"}}}"#,
-    )],
-    log: Some(("request", &[("code", "upstream_invalid_response"), ("cause", "redirect")])),
-    ..INVALID
-};
-
-const CUT: Incident = Incident {
-    name: "a proxy cuts responses short",
-    causes: &[Cause::Simulator("faults", r#"{"fault": {"cut_body": {}}}"#)],
-    log: Some(("request", &[("code", "upstream_invalid_response"), ("cause", "truncated")])),
-    ..INVALID
-};
-
-const NO_TOKEN: Incident = Incident {
-    name: "Juspay returns no client auth token",
-    causes: &[Cause::Simulator("faults", r#"{"fault": {"token": "missing"}}"#)],
-    log: Some(("request", &[("code", "upstream_invalid_response"), ("cause", "no_token")])),
-    ..INVALID
-};
+const WEB_PAGE: Incident = unusable!("another server answers with a web page", "\"html\"", "json");
+const REDIRECT: Incident = unusable!(
+    "Juspay redirects",
+    r#"{"redirect": {"location": "https://other.example/"}}"#,
+    "redirect"
+);
+const CUT: Incident = unusable!("a proxy cuts responses short", r#"{"cut_body": {}}"#, "truncated");
+const CUT_CHUNKS: Incident =
+    unusable!("a proxy cuts chunked responses short", r#"{"cut_chunked": {}}"#, "truncated");
+const EMPTY: Incident = unusable!("responses are empty", "\"empty\"", "json");
+const HUGE: Incident =
+    unusable!("responses are too large", r#"{"huge": {"bytes": 2000000}}"#, "too_large");
+const INTERIM: Incident = unusable!(
+    "a proxy sends an interim response",
+    r#"{"interim": {"status": 102, "gap_ms": 0}}"#,
+    "interim"
+);
+const NO_TOKEN: Incident =
+    unusable!("Juspay returns no client auth token", r#"{"token": "missing"}"#, "no_token");
+const EMPTY_TOKEN: Incident =
+    unusable!("client auth tokens are empty", r#"{"token": "empty_token"}"#, "no_token");
+const NO_EXPIRY: Incident =
+    unusable!("client auth tokens have no expiry", r#"{"token": "no_expiry"}"#, "no_expiry");
+const UNREADABLE_EXPIRY: Incident = unusable!(
+    "the expiry of client auth tokens is unreadable",
+    r#"{"token": "unreadable_expiry"}"#,
+    "no_expiry"
+);
+const EXPIRED_TOKENS: Incident = unusable!(
+    "client auth tokens have expired",
+    r#"{"token": {"life": {"seconds": 0}}}"#,
+    "too_short_lived"
+);
 
 const OTHER_CUSTOMER: Incident = Incident {
     name: "Juspay returns another customer",
