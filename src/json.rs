@@ -4,7 +4,7 @@
 //! `["a", 7]` for `{"name": "a", "number": 7}`. Other JSON libraries reject that. They also reject
 //! invalid UTF-8 (RFC 8259 §8.1), which serde ignores in members that it skips.
 //!
-//! [`UniqueMembers`] are those of a token. RFC 7515 §4 and RFC 7519 §4 let a receiver reject duplicates
+//! `UniqueMembers` are those of a token. RFC 7515 §4 and RFC 7519 §4 let a receiver reject duplicates
 //! or use the last one. Two readers that choose differently would see two different tokens, so this
 //! parser rejects duplicates.
 
