@@ -320,10 +320,11 @@ impl Inner {
         if response.status().is_informational() {
             return Err(InvalidResponse::Interim.into());
         }
+        let date = response::date(response.headers());
         let merchant = response.headers().get(KEY_MERCHANT).cloned();
-        self.date_and_merchant.replace((response::date(response.headers()), merchant));
+        self.date_and_merchant.replace((date, merchant));
         let form = self.juspay.settings.customer_id_form;
-        let response = response::read(response, &request.customer, form).await;
+        let response = response::read(response, date, &request.customer, form).await;
         match &response {
             Err(JuspayError::InvalidResponse(InvalidResponse::OtherCustomer)) => {
                 self.drop_connections();

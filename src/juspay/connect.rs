@@ -126,7 +126,7 @@ impl Route {
         let failed = |why: ProxyFailure| ConnectError::Io(io::Error::other(why));
         let direct = self.connect_directly(&proxy.origin.host, proxy.origin.port).await;
         let mut stream = direct.map_err(|_| failed(ProxyFailure::Unreachable))?;
-        proxy.open_tunnel(&mut stream, &format!("{host}:{port}")).await.map_err(failed)?;
+        proxy.open_tunnel(&mut stream, host, port).await.map_err(failed)?;
         Ok(stream)
     }
 

@@ -91,9 +91,8 @@ impl Target {
         settings: &settings::Juspay,
         clock: &dyn Clock,
     ) -> Option<Result<(), ProxyFailure>> {
-        let authority = format!("{}:{}", self.0.host, self.0.port);
         let deadline = clock.monotonic().plus(settings.connect_timeout);
-        timeout_at(clock, deadline, proxy.open_tunnel(stream, &authority)).await
+        timeout_at(clock, deadline, proxy.open_tunnel(stream, &self.0.host, self.0.port)).await
     }
 
     /// Performs a TLS handshake. `None` if it takes longer than `juspay.connect_timeout`.

@@ -45,15 +45,16 @@ impl Proxy {
         Some(Self { origin, credentials })
     }
 
-    /// Requests a tunnel to `authority`, `HOST:PORT` with brackets around IPv6. After success, the next byte
+    /// Requests a tunnel to a host, which has brackets if it is an IPv6 address. After success, the next byte
     /// on the connection is from Juspay.
     pub(crate) async fn open_tunnel(
         &self,
         stream: &mut TcpStream,
-        authority: &str,
+        host: &str,
+        port: u16,
     ) -> Result<(), ProxyFailure> {
         let closed = |_| ProxyFailure::InvalidResponse;
-        stream.write_all(&self.request(authority)).await.map_err(closed)?;
+        stream.write_all(&self.request(host, port)).await.map_err(closed)?;
         let mut head = Vec::with_capacity(1024);
         loop {
             let room = MAX_HEAD_BYTES.saturating_sub(head.len());
@@ -69,9 +70,9 @@ impl Proxy {
         }
     }
 
-    fn request(&self, authority: &str) -> Zeroizing<Vec<u8>> {
+    fn request(&self, host: &str, port: u16) -> Zeroizing<Vec<u8>> {
         let start = format!(
-            "CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: {}\r\n",
+            "CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\nUser-Agent: {}\r\n",
             crate::USER_AGENT
         );
         let Some(secret) = &self.credentials else {

@@ -65,9 +65,10 @@ const EXPIRY: &str = "client_auth_token_expiry";
 /// A customer and its token, parsed from the body of a 200.
 type Read = (Customer, Result<ClientAuth, InvalidResponse>);
 
-/// Reads the response to a request for a customer.
+/// Reads the response to a request for a customer. `date` is that of its headers.
 pub(super) async fn read<S>(
     mut response: ClientResponse<S>,
+    date: Option<Timestamp>,
     requested: &CustomerId,
     form: CustomerIdForm,
 ) -> Result<CustomerResponse, JuspayError>
@@ -75,9 +76,8 @@ where
     S: Stream<Item = Result<bytes::Bytes, PayloadError>> + Unpin,
 {
     let status = response.status();
-    let date = date(response.headers());
     let announced = content_length(response.headers());
-    let retry_after = retry_after(response.headers());
+    let retry_after = retry_after(response.headers(), date);
     let read = response.body().limit(MAX_BODY_BYTES).await;
     let body = match read.map_err(|error| from_payload_error(&error)) {
         Ok(body) => body,
@@ -124,11 +124,11 @@ pub(super) fn date(headers: &HeaderMap) -> Option<Timestamp> {
 }
 
 /// Parses `Retry-After` (RFC 9110 §10.2.3): seconds, or a date relative to the response's `Date`.
-fn retry_after(headers: &HeaderMap) -> Option<RetryAfter> {
+fn retry_after(headers: &HeaderMap, date: Option<Timestamp>) -> Option<RetryAfter> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
     let wait = match text.parse() {
         Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => clock::until(clock::http_date(text)?, date(headers)?),
+        Err(_) => clock::until(clock::http_date(text)?, date?),
     };
     Some(wait.min(MAX_RETRY_AFTER))
 }

@@ -6,9 +6,8 @@
 //! never listen on a port, write files or show a secret.
 //!
 //! `machine` checks this machine, `network` the connection to Juspay's host, with the egress proxy if one
-//! is set, `keys` each API key,
-//! `token_life` the client auth token, and `issuers` the issuers of access tokens. `report`
-//! collects and prints the findings.
+//! is set, `keys` each API key, `token_life` the client auth token, and `issuers` the issuers of access
+//! tokens. `report` collects and prints the findings.
 
 mod issuers;
 mod keys;

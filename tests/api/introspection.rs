@@ -134,7 +134,7 @@ async fn p1_opaque_and_signed_tokens_return_their_own_customers() {
     }
     assert_eq!((setup.calls(), setup.outcome("active").await), (2, 2));
     assert_eq!(owner(&setup.world.client("carol").me().await), "carol");
-    assert_invalid(&setup.world.client_with_token("opq_nobodys").me().await);
+    assert_invalid(&setup.world.client_with_token("opq_unknown").me().await);
     assert_eq!((setup.calls(), setup.outcome("inactive").await), (3, 1));
     let duration = "juspay_bff_auth_introspection_duration_seconds_count{issuer=\"opaque\"}";
     assert_eq!(setup.world.count(duration).await, 3);

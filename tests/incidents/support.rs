@@ -1,24 +1,8 @@
-//! The support files of `tests/api` that these tests need.
+//! The support files of the page's tests, and the one for TLS.
 
 #[path = "../api/support/authority.rs"]
 pub mod authority;
-#[path = "../api/support/client.rs"]
-pub mod client;
-#[path = "../api/support/clock_control.rs"]
-pub mod clock_control;
-#[path = "../api/support/guard.rs"]
-pub mod guard;
-#[path = "../api/support/process.rs"]
-pub mod process;
-#[path = "../api/support/timeouts.rs"]
-pub mod timeouts;
-#[path = "../api/support/world.rs"]
-pub mod world;
+#[path = "../page/support.rs"]
+mod page;
 
-pub use clock::manual::ManualClock;
-
-pub use self::{
-    client::{Client, Reply},
-    timeouts::{until, with_timeout},
-    world::{Stage, World},
-};
+pub use self::page::*;

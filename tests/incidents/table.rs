@@ -124,19 +124,49 @@ pub const INCIDENTS: &[Incident] = &[
 
 const QUIET_DAY: Incident = Incident { name: "no incident", ..QUIET };
 
-const SERVER_ERRORS: Incident = Incident {
-    name: "Juspay returns 500",
-    causes: &[Cause::Simulator("faults", r#"{"fault": {"status": {"status": 500}}}"#)],
-    cause: "upstream_error",
-    attention: &[(
-        "▲ Customers got errors in the last minute: upstream_error.",
-        "JuspayBffUnserved",
-    )],
-    alerts: UNSERVED,
-    log: Some(("request", &[("code", "upstream_error"), ("cause", "server_error")])),
-    runbook: Some("JuspayBffUnserved"),
-    ..QUIET
-};
+/// Customers get errors, and nothing else needs attention: the incident's name, the fault of the simulator, the
+/// code of the responses, and the cause in the log.
+macro_rules! unserved {
+    ($name:literal, $fault:literal, $code:literal, $cause:literal) => {
+        Incident {
+            name: $name,
+            causes: &[Cause::Simulator("faults", concat!("{\"fault\": ", $fault, "}"))],
+            cause: $code,
+            attention: &[(
+                concat!("▲ Customers got errors in the last minute: ", $code, "."),
+                "JuspayBffUnserved",
+            )],
+            alerts: UNSERVED,
+            log: Some(("request", &[("code", $code), ("cause", $cause)])),
+            runbook: Some("JuspayBffUnserved"),
+            ..QUIET
+        }
+    };
+}
+
+const SERVER_ERRORS: Incident = unserved!(
+    "Juspay returns 500",
+    r#"{"status": {"status": 500}}"#,
+    "upstream_error",
+    "server_error"
+);
+const RESETS: Incident =
+    unserved!("connections to Juspay break", r#""reset""#, "upstream_error", "connection");
+const CLOSED: Incident =
+    unserved!("connections to Juspay close", r#""close""#, "upstream_error", "connection");
+const TOO_MANY: Incident = unserved!(
+    "Juspay's quota is used up",
+    r#"{"status": {"status": 429}}"#,
+    "upstream_unavailable",
+    "too_many_requests"
+);
+
+/// A response of Juspay that can't be used.
+macro_rules! unusable {
+    ($name:literal, $fault:literal, $cause:literal) => {
+        unserved!($name, $fault, "upstream_invalid_response", $cause)
+    };
+}
 
 const TIMEOUTS: Incident = Incident {
     name: "Juspay does not answer",
@@ -154,44 +184,10 @@ const TIMEOUTS: Incident = Incident {
     ..QUIET
 };
 
-const RESETS: Incident = Incident {
-    name: "connections to Juspay break",
-    causes: &[Cause::Simulator("faults", r#"{"fault": "reset"}"#)],
-    cause: "upstream_error",
-    attention: &[(
-        "▲ Customers got errors in the last minute: upstream_error.",
-        "JuspayBffUnserved",
-    )],
-    alerts: UNSERVED,
-    log: Some(("request", &[("code", "upstream_error"), ("cause", "connection")])),
-    runbook: Some("JuspayBffUnserved"),
-    ..QUIET
-};
-
-const CLOSED: Incident = Incident {
-    name: "connections to Juspay close",
-    causes: &[Cause::Simulator("faults", r#"{"fault": "close"}"#)],
-    ..RESETS
-};
-
 const STALLED: Incident = Incident {
     name: "responses stall",
     causes: &[Cause::Simulator("faults", r#"{"fault": "stalled_body"}"#)],
     ..TIMEOUTS
-};
-
-const TOO_MANY: Incident = Incident {
-    name: "Juspay's quota is used up",
-    causes: &[Cause::Simulator("faults", r#"{"fault": {"status": {"status": 429}}}"#)],
-    cause: "upstream_unavailable",
-    attention: &[(
-        "▲ Customers got errors in the last minute: upstream_unavailable.",
-        "JuspayBffUnserved",
-    )],
-    alerts: UNSERVED,
-    log: Some(("request", &[("code", "upstream_unavailable"), ("cause", "too_many_requests")])),
-    runbook: Some("JuspayBffUnserved"),
-    ..QUIET
 };
 
 const BREAKER: Incident = Incident {
@@ -263,30 +259,7 @@ const WRONG_ADDRESS: Incident = Incident {
     ..QUIET
 };
 
-const INVALID: Incident = Incident {
-    cause: "upstream_invalid_response",
-    attention: &[(
-        "▲ Customers got errors in the last minute: upstream_invalid_response.",
-        "JuspayBffUnserved",
-    )],
-    alerts: UNSERVED,
-    runbook: Some("JuspayBffUnserved"),
-    ..QUIET
-};
-
-/// A response of Juspay that can't be used: its name, the fault of the simulator, and the cause in the log.
-macro_rules! unusable {
-    ($name:literal, $fault:literal, $cause:literal) => {
-        Incident {
-            name: $name,
-            causes: &[Cause::Simulator("faults", concat!("{\"fault\": ", $fault, "}"))],
-            log: Some(("request", &[("code", "upstream_invalid_response"), ("cause", $cause)])),
-            ..INVALID
-        }
-    };
-}
-
-const WEB_PAGE: Incident = unusable!("another server answers with a web page", "\"html\"", "json");
+const WEB_PAGE: Incident = unusable!("another server answers with a web page", r#""html""#, "json");
 const REDIRECT: Incident = unusable!(
     "Juspay redirects",
     r#"{"redirect": {"location": "https://other.example/"}}"#,
@@ -295,7 +268,7 @@ const REDIRECT: Incident = unusable!(
 const CUT: Incident = unusable!("a proxy cuts responses short", r#"{"cut_body": {}}"#, "truncated");
 const CUT_CHUNKS: Incident =
     unusable!("a proxy cuts chunked responses short", r#"{"cut_chunked": {}}"#, "truncated");
-const EMPTY: Incident = unusable!("responses are empty", "\"empty\"", "json");
+const EMPTY: Incident = unusable!("responses are empty", r#""empty""#, "json");
 const HUGE: Incident =
     unusable!("responses are too large", r#"{"huge": {"bytes": 2000000}}"#, "too_large");
 const INTERIM: Incident = unusable!(

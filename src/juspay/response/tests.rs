@@ -376,7 +376,8 @@ fn expected(fields: &[(&'static str, &'static str)]) -> Option<u64> {
     let fields = fields
         .iter()
         .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
-    retry_after(&fields.collect()).map(|wait| wait.as_secs())
+    let headers = fields.collect();
+    retry_after(&headers, date(&headers)).map(|wait| wait.as_secs())
 }
 
 #[test]

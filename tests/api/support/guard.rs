@@ -64,7 +64,7 @@ pub fn watch_logs() {
             customer_ref_key_file: None,
         };
         let (dispatch, _) = telemetry::dispatch(&log, || LogWriter);
-        tracing::dispatcher::set_global_default(dispatch).expect("nobody else has set one");
+        tracing::dispatcher::set_global_default(dispatch).expect("no other subscriber is set");
     });
     LazyLock::force(&ONCE);
 }
