@@ -4,6 +4,7 @@
 //! - `GET /readyz`: 200 once an issuer has keys, 503 before that and while draining
 //! - `GET /metrics`: the Prometheus text format
 //! - `GET /`: the admin page, and `GET /settings`, the effective settings (`page`)
+//! - `GET /log-level` and `PUT /log-level`: `{"level": "debug"}`, until the process ends
 //! - `POST /cache/purge`: `{"customer_id": "…"}` or `{"all": true}` → `{"purged": N}`
 //! - `POST /revocations` and `POST /backchannel-logout` (`revocations`)
 //!
@@ -11,6 +12,7 @@
 //! protected by `Admin::admits`.
 
 mod guard;
+mod log_level;
 mod page;
 mod probes;
 mod purge;
@@ -67,6 +69,13 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 .default_service(web::to(only_get)),
         )
         .service(
+            web::resource("/log-level")
+                .wrap(from_fn(guard::protect))
+                .route(web::get().to(log_level::show))
+                .route(web::put().to(log_level::change))
+                .default_service(web::to(only_get_and_put)),
+        )
+        .service(
             web::resource("/cache/purge")
                 .wrap(from_fn(guard::protect))
                 .route(web::post().to(purge::purge))
@@ -109,6 +118,10 @@ async fn only_get_and_head() -> HttpResponse {
 
 async fn only_get() -> HttpResponse {
     HttpResponse::from_error(Problem::MethodNotAllowed("GET"))
+}
+
+async fn only_get_and_put() -> HttpResponse {
+    HttpResponse::from_error(Problem::MethodNotAllowed("GET, PUT"))
 }
 
 async fn only_post() -> HttpResponse {

@@ -23,8 +23,8 @@ use crate::{
     concurrency::Limits,
     customer::CustomerRefKey,
     juspay::{
+        api_keys::ApiKeys,
         client::{Client, Juspay},
-        keys::ApiKeys,
         resilience::{Resilience, ResilientClient},
     },
     metrics::Metrics,
@@ -130,7 +130,8 @@ impl AppState {
             ),
             Arc::clone(&clock),
             Arc::clone(&metrics),
-        )?;
+        )?
+        .with_proxy_credentials(secrets.egress_proxy_credentials.clone());
         let resilience =
             Resilience::new(settings.juspay.clone(), Arc::clone(&clock), Arc::clone(&metrics));
         let refs = secrets.customer_ref_key.as_ref();

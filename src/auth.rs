@@ -5,6 +5,7 @@
 //! - `authenticator`: the steps of authentication, and what ends a token early
 //! - `caller`: the permit that only verification can build
 //! - `credentials`: parses the `Authorization` header
+//! - `digest`: SHA-256 of tokens, keys and proofs
 //! - `dpop`: proofs of possession for tokens that are bound to a key
 //! - `error`: why authentication fails
 //! - `explanation`, `inspection`: for operators: why a token is rejected, and how issuers respond
@@ -14,12 +15,18 @@
 //! - `issuer`: the rules and keys of one issuer
 //! - `jwks`: the public keys of an issuer
 //! - `jwt`: parses and verifies tokens
-//! - `revocation`: the list of revoked tokens
 //! - `request`: reads the headers of a request
+//! - `revocation`: the list of revoked tokens
 //! - `token_cache`: caches verified tokens
 //! - `verification_limit`: limits signature checks
 //!
 //! `tests/layers.rs` lists which of these modules may use which.
+
+// Untrusted input is parsed here.
+#![cfg_attr(
+    not(test),
+    deny(clippy::as_conversions, clippy::arithmetic_side_effects, clippy::indexing_slicing)
+)]
 
 mod authenticator;
 mod caller;
@@ -30,7 +37,7 @@ mod error;
 mod explanation;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 mod gateway;
 mod hmac;
 mod inspection;
@@ -41,6 +48,7 @@ mod jwt;
 mod request;
 mod revocation;
 #[cfg(test)]
+#[expect(dead_code, reason = "tests/auth uses the rest")]
 mod testing;
 mod token_cache;
 mod verification_limit;
@@ -51,12 +59,13 @@ pub use self::{
     error::{AuthError, LogoutError, ProofFault, Reason, RevokeError},
     explanation::{Check, Explanation, Outcome, Suggestion, explain},
     hmac::{HmacFileError, HmacSecrets},
+    introspection::{IntrospectionEndpoint, IntrospectionError},
     issuer::JwksRefreshers,
+    jwks::{FetchError, KeyFetcher},
 };
 pub(crate) use self::{
     inspection::{InspectedKeys, IntrospectionProbe, KeySetInspection, SecretsInspection},
-    introspection::IntrospectionError,
-    jwks::{FetchError, SetError},
+    jwks::SetError,
 };
 use crate::{revocation::FileError, secret_file::SecretFileError, tls::TlsError};
 

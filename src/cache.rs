@@ -9,7 +9,7 @@ mod backoff;
 mod fetch;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 pub mod lifetime;
 mod link;
 mod lookup;
@@ -29,7 +29,7 @@ use self::{
     store::{Entry, Slot},
 };
 pub use self::{
-    link::{CachedLink, FreshEntry},
+    link::CachedLink,
     lookup::{
         Detail, Forward, Found, Freshness, Lookup, LookupError, Requester, Source,
         outcome as lookup_outcome,
@@ -183,7 +183,10 @@ impl CustomerCache {
             LookupError::Juspay(_) | LookupError::NoNewToken(_) => {
                 fetcher.failures.wait(&self.key(customer), api.recoveries(), clock.monotonic())
             }
-            LookupError::NotCached | LookupError::Overloaded | LookupError::TooManyAtOnce => None,
+            LookupError::NotCached
+            | LookupError::Overloaded
+            | LookupError::MaxInFlight
+            | LookupError::TooManyAtOnce => None,
         }
     }
 
@@ -349,7 +352,7 @@ impl CustomerCache {
                 let life = entry.lifetime.remaining(now).as_secs();
                 let counts = counts.iter_mut().zip(LIFE_BOUNDS);
                 for (count, _) in counts.filter(|(_, bound)| life >= *bound) {
-                    *count = count.saturating_add(1);
+                    *count += 1;
                 }
             }
         }

@@ -129,8 +129,13 @@ by the number of active customers. The exit code is 0.
 
 Otherwise all errors are reported at once, each with key, reason and fix. The exit code is 2.
 
+--manifests reads rendered Kubernetes manifests instead: the settings are those of each container \
+named juspay-bff, from its ConfigMaps and variables. Files that settings name are not read, but must be \
+in a volume of the container. Values of the examples, such as pay.example.com, are rejected.
+
 Example:
   juspay-bff check-config --config base.toml --config production.toml
+  helm template my-release CHART --values my.yaml | juspay-bff check-config --manifests -
   juspay-bff check-config --config production.toml --replicas 3 --juspay-quota 100/s";
 
 const DOCTOR: &str = "\
@@ -233,6 +238,9 @@ pub struct CheckConfig {
     /// The settings.
     #[command(flatten)]
     pub settings: SettingsFiles,
+    /// Kubernetes manifests (YAML, - for standard input) whose settings are validated instead
+    #[arg(long, value_name = "FILE", conflicts_with = "files")]
+    pub manifests: Option<PathBuf>,
     /// Output format, also of settings errors
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: Format,
@@ -432,6 +440,7 @@ mod tests {
             "demo --listen x",
             "check-config --replicas 0",
             "check-config --format xml",
+            "check-config --manifests a --config b",
             "healthcheck --timeout 2",
             "check-config --juspay-quota 100",
             "doctor --customer a/b",

@@ -4,6 +4,7 @@ mod customers;
 mod document;
 mod explain_token;
 mod healthcheck;
+mod manifests;
 mod signals;
 #[cfg(feature = "simulator")]
 mod simulation;
@@ -106,7 +107,9 @@ fn raise_open_files_limit(connections: usize) {
 
 fn warn_of_proxies() {
     for name in process::proxy_variables() {
-        tracing::warn!("{name} is ignored; juspay-bff connects directly, without a proxy");
+        tracing::warn!(
+            "{name} is ignored; for calls to Juspay, set juspay.egress_proxy; other calls are direct"
+        );
     }
 }
 
@@ -128,20 +131,40 @@ fn log_start(settings: &Settings, application: &Application) {
 }
 
 fn check_config(flags: CheckConfig) -> Result<(), CommandError> {
-    let Loaded { settings, effective, warnings } = load(flags.settings)?;
-    let capacity =
-        Capacity { settings: &settings, replicas: flags.replicas, quota: flags.juspay_quota };
-    if flags.format == Format::Json {
-        let customers = CustomerSources::of(&settings).sources();
-        let document =
-            document::CheckConfigDocument::new(&warnings, &effective, customers, &capacity);
-        return document::print(&document);
+    let CheckConfig { settings, manifests, format, replicas, juspay_quota: quota } = flags;
+    // The object in the manifests, if any, and its settings.
+    let all: Vec<(Option<String>, Loaded)> = match manifests {
+        None => vec![(None, load(settings)?)],
+        Some(path) => {
+            let found = manifests::load(&path)?.into_iter();
+            found.map(|(object, loaded)| (Some(object), loaded)).collect()
+        }
+    };
+    let mut documents = Vec::new();
+    for (object, Loaded { settings, effective, warnings }) in &all {
+        let capacity = Capacity { settings, replicas, quota };
+        let customers = CustomerSources::of(settings);
+        if format == Format::Json {
+            let customers = customers.sources();
+            let document =
+                document::CheckConfigDocument::new(warnings, effective, customers, &capacity);
+            let Some(object) = object else { return document::print(&document) };
+            documents.push(document::InManifest { object, document });
+            continue;
+        }
+        for warning in warnings.iter().map(Fault::warning).chain(capacity.warning()) {
+            writeln!(io::stderr(), "warning: {warning}").map_err(failed)?;
+        }
+        if let Some(object) = object {
+            writeln!(io::stdout(), "# {object}\n").map_err(failed)?;
+        }
+        write!(io::stdout(), "{effective}\n{customers}\n{capacity}").map_err(failed)?;
     }
-    for warning in warnings.iter().map(Fault::warning).chain(capacity.warning()) {
-        writeln!(io::stderr(), "warning: {warning}").map_err(failed)?;
+    if documents.is_empty() {
+        Ok(())
+    } else {
+        document::print(&document::Manifests::new(documents))
     }
-    let customers = CustomerSources::of(&settings);
-    write!(io::stdout(), "{effective}\n{customers}\n{capacity}").map_err(failed)
 }
 
 /// Must precede the first read of a secret. For commands without a log.

@@ -154,8 +154,7 @@ impl<K: Hash + Eq + Clone> FairLimit<K> {
             }
         }
         let permit = self.waiting.try_acquire().ok_or(LimitReached::Total)?;
-        let mut holds = entry.or_default();
-        *holds = holds.saturating_add(1);
+        *entry.or_default() += 1;
         Ok(FairPermit { key: key.clone(), held: Arc::clone(&self.held), _permit: permit })
     }
 }
@@ -163,7 +162,7 @@ impl<K: Hash + Eq + Clone> FairLimit<K> {
 impl<K: Hash + Eq> Drop for FairPermit<K> {
     fn drop(&mut self) {
         self.held.remove_if_mut(&self.key, |_, holds| {
-            *holds = holds.saturating_sub(1);
+            *holds -= 1;
             *holds == 0
         });
     }

@@ -1,5 +1,5 @@
 //! What the server knows about the connection of a request. It puts one [`ConnectionInfo`] into the data of
-//! each connection (`HttpRequest::conn_data`); authentication, the admin routes and tracing read it.
+//! each connection; authentication, the admin routes and tracing read it.
 
 use crate::tls::PeerCertificate;
 

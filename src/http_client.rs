@@ -1,5 +1,6 @@
-//! HTTP clients on awc, with one policy: this service's TLS configuration, no redirects, no proxy,
-//! and no timeout of awc's, which doesn't cover the body. Each caller limits its whole exchange.
+//! HTTP clients on awc, with one policy: this service's TLS configuration, no redirects, no proxy
+//! from the environment, and no timeout of awc's, which doesn't cover the body. Each caller limits its
+//! whole exchange.
 //!
 //! awc takes a 1xx response for the final one, and leaves the real one on the connection. Therefore
 //! an [`HttpClient`] uses a new connection for each request, so that no stray response can be

@@ -1,19 +1,28 @@
-//! JSON objects where serde's derive doesn't fit.
+//! JSON objects where serde's derive doesn't fit. All of them are strict.
 //!
 //! [`object`] deserializes a struct from an object only. serde also accepts an array:
 //! `["a", 7]` for `{"name": "a", "number": 7}`. Other JSON libraries reject that. They also reject
 //! invalid UTF-8 (RFC 8259 §8.1), which serde ignores in members that it skips.
 //!
-//! [`Members`] keeps repeated members, so that the reader decides which of them are an error. A
-//! derived struct always rejects them, a map always accepts them.
+//! `UniqueMembers` are those of a token. RFC 7515 §4 and RFC 7519 §4 let a receiver reject duplicates
+//! or use the last one. Two readers that choose differently would see two different tokens, so this
+//! parser rejects duplicates.
 
-use std::{fmt, marker::PhantomData};
+// Untrusted input is parsed here.
+#![cfg_attr(
+    not(test),
+    deny(clippy::as_conversions, clippy::arithmetic_side_effects, clippy::indexing_slicing)
+)]
+
+use std::{collections::BTreeMap, fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeOwned, Error as _, MapAccess, Visitor, value::MapAccessDeserializer},
+    de::{DeserializeOwned, Error, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
 };
-use serde_json::value::RawValue;
+use serde_json::{Map, Number, Value};
+
+use crate::settings::ClaimPath;
 
 /// Deserializes a `T` from a JSON object.
 ///
@@ -56,57 +65,132 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
     }
 }
 
-/// The members of an object with their unparsed values. No `Debug`: they may be personal data.
-#[expect(missing_debug_implementations, reason = "the values may be personal data")]
-pub struct Members<'a>(Vec<(String, &'a RawValue)>);
+/// The members of an object, none of which occurs twice at any depth. No `Debug`: claims are personal
+/// data.
+pub(crate) struct UniqueMembers(BTreeMap<String, Value>);
 
-impl<'a> Members<'a> {
-    /// Parses a text that is one object and nothing else.
-    ///
-    /// # Errors
-    /// If it isn't.
-    pub fn parse(text: &'a str) -> serde_json::Result<Self> {
-        serde_json::from_str(text)
+impl UniqueMembers {
+    /// The member, even if it is `null`.
+    pub(crate) fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
     }
 
-    /// The member's value. Of several with the same name, the last one counts.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<&'a RawValue> {
-        self.values(name).next_back()
+    /// The value at a path through objects and lists (RFC 6901 §4).
+    pub(crate) fn at(&self, path: &ClaimPath) -> Option<&Value> {
+        let (first, inner) = path.segments().split_first()?;
+        inner.iter().try_fold(self.get(first)?, |value, segment| match value {
+            Value::Object(members) => members.get(segment),
+            Value::Array(items) => items.get(index(segment)?),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+        })
     }
 
-    /// Whether the member occurs more than once.
-    #[must_use]
-    pub fn is_repeated(&self, name: &str) -> bool {
-        self.values(name).nth(1).is_some()
+    pub(crate) fn names(&self) -> impl Iterator<Item = &String> {
+        self.0.keys()
     }
 
-    fn values(&self, name: &str) -> impl DoubleEndedIterator<Item = &'a RawValue> {
-        self.0.iter().filter(move |(it, _)| it == name).map(|(_, value)| *value)
+    /// Whether the member exists, even if it is `null`.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
     }
 }
 
-impl<'de> Deserialize<'de> for Members<'de> {
+/// An array index: digits without leading zeros (RFC 6901 §4).
+fn index(segment: &str) -> Option<usize> {
+    let is_canonical = segment == "0" || !segment.starts_with(['0', '+']);
+    segment.parse().ok().filter(|_| is_canonical)
+}
+
+impl<'de> Deserialize<'de> for UniqueMembers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(MembersVisitor)
+        deserializer.deserialize_map(UniqueMembersVisitor)
     }
 }
 
-struct MembersVisitor;
+struct UniqueMembersVisitor;
 
-impl<'de> Visitor<'de> for MembersVisitor {
-    type Value = Members<'de>;
+impl<'de> Visitor<'de> for UniqueMembersVisitor {
+    type Value = UniqueMembers;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-        let mut members = Vec::new();
-        while let Some(member) = map.next_entry()? {
-            members.push(member);
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<UniqueMembers, A::Error> {
+        let mut members = BTreeMap::new();
+        while let Some((name, UniqueValue(value))) = map.next_entry()? {
+            if members.insert(name, value).is_some() {
+                return Err(A::Error::custom(DUPLICATE_MEMBER));
+            }
         }
-        Ok(Members(members))
+        Ok(UniqueMembers(members))
+    }
+}
+
+const DUPLICATE_MEMBER: &str = "a member occurs twice";
+
+/// A value in which no object has a duplicate member.
+struct UniqueValue(Value);
+
+impl<'de> Deserialize<'de> for UniqueValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValueVisitor).map(Self)
+    }
+}
+
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_string<E: Error>(self, value: String) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(UniqueValue(item)) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(list.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut members = Map::new();
+        while let Some((name, UniqueValue(value))) = map.next_entry::<String, _>()? {
+            if members.insert(name, value).is_some() {
+                return Err(A::Error::custom(DUPLICATE_MEMBER));
+            }
+        }
+        Ok(members.into())
     }
 }
 
@@ -169,55 +253,68 @@ mod tests {
         assert!(things(r#"[["a", 7]]"#).unwrap_err().to_string().contains("an object"));
     }
 
-    fn a_and_b(text: &str) -> Option<[Option<&str>; 2]> {
-        let members = Members::parse(text).ok()?;
-        Some(["a", "b"].map(|name| members.get(name).map(RawValue::get)))
+    fn parse(text: &str) -> Option<UniqueMembers> {
+        serde_json::from_str(text).ok()
     }
 
     #[test]
-    fn members_are_extracted_unchanged() {
-        for (text, values) in [
-            ("{}", [None, None]),
-            (r#"{"a":1}"#, [Some("1"), None]),
-            (
-                r#" {"c":[{}], "b" : "x\u0041" ,"\u0061":{"a":2}} "#,
-                [Some(r#"{"a":2}"#), Some(r#""x\u0041""#)],
-            ),
-            (r#"{"a":1,"b":null,"a":2}"#, [Some("2"), Some("null")]),
-            (r#"{"c":"\ud800","a":1e999}"#, [Some("1e999"), None]),
+    fn values_are_read_as_serde_json_reads_them() {
+        for text in [
+            r#"{"a":[null,true,false,-1,0,18446744073709551615,-0,1.5,1e3,"é\u00e9\ud83d\ude00",{}]}"#,
+            r#"{"a":{"b":[],"c":{"b":{"b":1}}},"b":"","":99999999999999999999}"#,
         ] {
-            assert_eq!(a_and_b(text), Some(values), "{text}");
+            let object = parse(text).unwrap();
+            let other: Value = serde_json::from_str(text).unwrap();
+            let other = other.as_object().unwrap();
+            assert_eq!(object.names().count(), other.len());
+            for (name, value) in other {
+                assert_eq!(object.get(name), Some(value), "{text}");
+            }
         }
+        let deep = |depth| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
+        assert!(parse(&deep(100)).is_some() && parse(&deep(200)).is_none());
     }
 
     #[test]
-    fn repeated_member_is_detected_in_any_spelling() {
-        for (text, repeated) in [
-            (r#"{"a":1,"b":1}"#, [false, false]),
-            (r#"{"a":1,"b":1,"c":1,"c":1,"a":1}"#, [true, false]),
-            (r#"{"\u0061":null,"a":1,"a":1,"b":{"b":1}}"#, [true, false]),
-            (r#"{"b":1,"\u0062":1}"#, [false, true]),
+    fn paths_go_through_objects_and_lists() {
+        let object = parse(r#"{"a":{"b/c":[{"~":7}]},"a/b":1,"0":[5]}"#).unwrap();
+        for (path, found) in [
+            ("a/b", Some(1)),
+            ("/a~1b", Some(1)),
+            ("/a/b~1c/0/~0", Some(7)),
+            ("/0/0", Some(5)),
+            ("/a/b", None),
+            ("/a/b~1c/00/~0", None),
+            ("/a/b~1c/+0/~0", None),
+            ("/a/b~1c/-/~0", None),
+            ("/a/b~1c/1/~0", None),
+            ("/a~1b/c", None),
+            ("/x", None),
         ] {
-            let members = Members::parse(text).unwrap();
-            assert_eq!(["a", "b"].map(|name| members.is_repeated(name)), repeated, "{text}");
+            let value = object.at(&ClaimPath::of(path)).and_then(Value::as_i64);
+            assert_eq!(value, found, "{path}");
         }
     }
 
     #[test]
-    fn skipped_members_may_be_deeply_nested() {
-        let [open, close] = ["[", "]"].map(|bracket| bracket.repeat(30_000));
-        let text = format!(r#"{{"c":{open}{close},"a":1,"b":{open}{close}}}"#);
-        let members = Members::parse(&text).unwrap();
-        assert_eq!(members.get("a").map(RawValue::get), Some("1"));
-        assert_eq!(members.get("b").unwrap().get().len(), 60_000);
-    }
-
-    #[test]
-    fn members_of_a_non_object_are_rejected() {
-        for text in
-            ["", "null", "[]", "\"a\"", "{", "{} {}", "{a:1}", "{\"a\":}", "{\"\\ud800\":1}"]
-        {
-            assert_eq!(a_and_b(text), None, "{text}");
+    fn duplicate_members_are_rejected() {
+        let object = parse(r#"{"a":1,"b":null}"#).unwrap();
+        assert_eq!(object.get("a"), Some(&Value::from(1)));
+        assert!(object.has("b") && !object.has("c"));
+        assert!(object.get("c").is_none());
+        for text in [
+            r#"{"a":1,"a":1}"#,
+            r#"{"a":1,"\u0061":2}"#,
+            r#"{"a":{"b":1,"b":1}}"#,
+            r#"{"a":[1,[{"b":{"c":1,"\u0063":2}}]]}"#,
+            "[]",
+            "1",
+            r#"{"a":1} x"#,
+            "",
+        ] {
+            assert!(parse(text).is_none(), "{text}");
         }
+        let error = serde_json::from_str::<UniqueMembers>("[]").err().unwrap().to_string();
+        assert!(error.contains("an object"), "{error}");
     }
 }

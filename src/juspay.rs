@@ -1,32 +1,31 @@
 //! The client of Juspay's Get Customer API, and the ways in which a call can fail.
 //!
 //! The cache depends on [`CustomerApi`] only, so that its tests can script responses. `client`
-//! sends the requests, `wire` parses the JSON, `skew` compares the clocks, and `inspection` runs
-//! each step of a call separately for `doctor`. Caching is not done here.
+//! sends the requests, `response` reads the responses, `clock_skew` compares the clocks, and
+//! `inspection` runs each step of a call separately for `doctor`. Caching is not done here.
 
+pub mod api_keys;
 mod breaker;
 pub mod client;
+pub mod clock_skew;
 mod connect;
 #[cfg(any(test, fuzzing))]
-#[doc(hidden)]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 mod hold;
 pub(crate) mod inspection;
-pub mod keys;
-mod pool;
+mod lenient_json;
 mod probes;
-mod rejection;
+mod proxy;
 pub mod resilience;
-pub mod skew;
-mod window;
-mod wire;
+mod response;
+mod sliding_window;
+mod stale_connection;
 
 use std::{fmt::Debug, time::Duration};
 
 use futures_util::future::LocalBoxFuture;
 use jiff::Timestamp;
 
-pub use self::rejection::RejectedBy;
 use crate::{
     clock::Monotonic,
     customer::{ClientAuth, Customer, CustomerId},
@@ -44,8 +43,8 @@ pub trait CustomerApi: Debug {
         request: GetCustomer,
     ) -> LocalBoxFuture<'static, Result<CustomerResponse, JuspayError>>;
 
-    /// Counts events after which failed calls may succeed: a change of the API key, or a closed
-    /// breaker.
+    /// Counts events after which failed calls may succeed: a change of the API key or of the egress
+    /// proxy's credentials, or a closed breaker.
     fn recoveries(&self) -> u64 {
         0
     }
@@ -120,6 +119,17 @@ pub enum JuspayError {
     Aborted,
 }
 
+/// What sent a 401 or 403.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RejectedBy {
+    /// Juspay itself, with its documented JSON.
+    Juspay,
+    /// Something else, such as a firewall, possibly for this customer only.
+    Unknown,
+    /// This service, because other calls were rejected. The hold ends after this time.
+    Hold(RetryAfter),
+}
+
 /// How long to wait before the next call.
 pub type RetryAfter = Duration;
 
@@ -141,6 +151,26 @@ pub enum ConnectionFailure {
     /// An established connection broke.
     #[error("connection broke")]
     Broken,
+    /// The egress proxy opened no tunnel to Juspay.
+    #[error("{}; {}", .0, .0.fix())]
+    Proxy(ProxyFailure),
+}
+
+/// Why `juspay.egress_proxy` opened no tunnel to Juspay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ProxyFailure {
+    /// No connection to the proxy.
+    #[error("no connection to the egress proxy")]
+    Unreachable,
+    /// 407, or 401 from proxies that confuse the two, such as tinyproxy 1.11.
+    #[error("the egress proxy requires credentials, or rejected the given ones ({0})")]
+    RejectedCredentials(u16),
+    /// Any other status that is not a success, such as 403 or 502.
+    #[error("the egress proxy refused the tunnel with status {0}")]
+    Refused(u16),
+    /// It closed the connection, or sent something other than a response to CONNECT.
+    #[error("the egress proxy sent no valid response to CONNECT")]
+    InvalidResponse,
 }
 
 /// Why a response from Juspay can't be used.
@@ -214,12 +244,13 @@ impl JuspayError {
         }
     }
 
-    /// The `cause` field of the request log: the outcome, or the specific fault of an invalid
-    /// response.
+    /// The `cause` field of the request log: the outcome, the specific fault of an invalid
+    /// response, or the egress proxy.
     #[must_use]
     pub const fn cause(&self) -> &'static str {
         match self {
             Self::InvalidResponse(why) => why.cause(),
+            Self::Connection(ConnectionFailure::Proxy(_)) => "egress_proxy",
             Self::Aborted => "panic",
             Self::CustomerNotFound
             | Self::RejectedCredentials(_)
@@ -274,6 +305,13 @@ impl JuspayError {
     /// Whether an immediate retry may succeed.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
+        use ConnectionFailure::Proxy;
+        if let Self::Connection(Proxy(why)) = self {
+            return !matches!(
+                why,
+                ProxyFailure::RejectedCredentials(_) | ProxyFailure::Refused(..=499)
+            );
+        }
         matches!(
             self,
             Self::Connection(_)
@@ -328,6 +366,25 @@ impl JuspayError {
             | Self::InvalidResponse(_)
             | Self::Saturated
             | Self::Aborted => None,
+        }
+    }
+}
+
+impl ProxyFailure {
+    /// What the operator can do.
+    #[must_use]
+    pub const fn fix(self) -> &'static str {
+        match self {
+            Self::Unreachable => "check juspay.egress_proxy, and the network to the proxy",
+            Self::RejectedCredentials(_) => {
+                "write USER:PASSWORD to the file in juspay.egress_proxy_credentials_file"
+            }
+            Self::Refused(_) => {
+                "let the proxy reach the host and port of juspay.base_url, and allow CONNECT to them"
+            }
+            Self::InvalidResponse => {
+                "set juspay.egress_proxy to the address of an HTTP proxy that supports CONNECT"
+            }
         }
     }
 }

@@ -11,15 +11,11 @@
 //! [`app`] builds the service, [`server`] has the two listeners, and [`admin`] is the one for operators.
 //! `tests/layers.rs` lists which modules may use which.
 
-#![cfg_attr(
-    test,
-    expect(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should")
-)]
-
 pub mod admin;
 pub mod algorithm;
 pub mod app;
 pub mod auth;
+pub mod basic_auth;
 pub mod cache;
 #[cfg(test)]
 mod captured_log;
@@ -29,10 +25,24 @@ pub mod concurrency;
 pub mod connection_info;
 #[cfg(test)]
 mod corpus;
-pub mod credentials;
 pub mod customer;
 #[cfg(feature = "simulator")]
 pub mod demo;
+/// The functions that the fuzz targets call: each accepts any bytes and panics if an invariant does not
+/// hold. Not part of the program.
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::{
+        auth::fuzzing::{
+            bearer_token, discovery_document, dpop_proof, introspection_answer, key_file, key_set,
+            revocations_file,
+        },
+        cache::fuzzing::juspay_answer,
+        server::fuzzing::pipelining_guard,
+        settings::fuzzing::settings_file,
+    };
+}
 mod http_client;
 pub mod json;
 pub mod juspay;

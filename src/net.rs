@@ -5,6 +5,12 @@
 //! can change. `http::Uri` is not used here, because it accepts user names and characters that no
 //! reachable host has; the crate `url` is not, because it rewrites addresses such as `127.1`.
 
+// Untrusted input is parsed here.
+#![cfg_attr(
+    not(test),
+    deny(clippy::as_conversions, clippy::arithmetic_side_effects, clippy::indexing_slicing)
+)]
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The parts of a URL, without its fragment (RFC 3986 appendix B). No part is validated.

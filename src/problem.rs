@@ -410,7 +410,7 @@ impl Problem {
             LookupError::NoNewToken(error) => {
                 Self::UpstreamUnavailable(error.retry_after().unwrap_or(UPSTREAM_RETRY))
             }
-            LookupError::Overloaded => Self::Overloaded,
+            LookupError::Overloaded | LookupError::MaxInFlight => Self::Overloaded,
             LookupError::TooManyAtOnce => Self::RateLimited(OVERLOAD_RETRY),
         }
     }

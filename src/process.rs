@@ -36,7 +36,7 @@ pub fn raise_open_files_limit(connections: usize) -> Result<(), u64> {
     if is_enough(in_force) { Ok(()) } else { Err(in_force.unwrap_or(target)) }
 }
 
-/// The variables that are set for a proxy. Calls to Juspay and issuers are always direct.
+/// The variables that are set for a proxy. The service ignores them.
 pub fn proxy_variables() -> impl Iterator<Item = &'static str> {
     let names = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
     names.into_iter().filter(|name| std::env::var_os(name).is_some())

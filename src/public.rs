@@ -1,15 +1,12 @@
 //! The public listener: `GET` and `HEAD /me/customer`, and an error for anything else.
 
-mod connections;
 mod handler;
 mod request;
 mod request_id;
 mod request_log;
 mod response;
-mod unread_body;
 
 pub use self::{
-    connections::Connections,
     handler::Handler,
     request::check_target,
     request_id::{REQUEST_ID, RequestId},

@@ -5,6 +5,12 @@
 //! `TIMEOUT`. A file whose read hangs is not read again until that read has ended. This module
 //! neither interprets nor watches files.
 
+// Untrusted input is parsed here.
+#![cfg_attr(
+    not(test),
+    deny(clippy::as_conversions, clippy::arithmetic_side_effects, clippy::indexing_slicing)
+)]
+
 use std::{
     collections::HashMap,
     fs::{self, File, FileType, OpenOptions},

@@ -6,6 +6,12 @@
 //! hash of the token, because a second valid signature can be made from an ECDSA signature (s and n − s).
 //! `auth` decides which tokens an entry revokes.
 
+// Untrusted input is parsed here.
+#![cfg_attr(
+    not(test),
+    deny(clippy::as_conversions, clippy::arithmetic_side_effects, clippy::indexing_slicing)
+)]
+
 #[cfg(test)]
 mod tests;
 

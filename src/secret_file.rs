@@ -2,6 +2,12 @@
 //!
 //! A secret is wiped from memory when its last user drops it, and reading it leaves no other copy.
 
+// Untrusted input is parsed here.
+#![cfg_attr(
+    not(test),
+    deny(clippy::as_conversions, clippy::arithmetic_side_effects, clippy::indexing_slicing)
+)]
+
 use std::path::{Path, PathBuf};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};

@@ -1,14 +1,20 @@
 //! Both listeners: from bound sockets to requests for the app.
 //!
 //! actix-web's own server has no hook for connections, so its parts are assembled here: `workers` accepts
-//! connections, `connection` forwards requests, actix-http parses them, and the app answers. Each TLS
-//! handshake uses the current certificate files.
+//! connections, `connection` forwards requests, actix-http parses them, and the app answers. A TLS
+//! handshake uses the certificate that was loaded last.
+
+// Untrusted input is parsed here.
+#![cfg_attr(
+    not(test),
+    deny(clippy::as_conversions, clippy::arithmetic_side_effects, clippy::indexing_slicing)
+)]
 
 mod connection;
-mod drain;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
+mod keep_alive;
 mod listeners;
 mod pipelining_guard;
 mod request_head;
@@ -53,7 +59,10 @@ use crate::{
     tls::{PeerCertificate, ServerTls},
 };
 
-pub use self::{drain::Drain, listeners::ListenError};
+pub use self::{
+    keep_alive::{Connections, Drain},
+    listeners::ListenError,
+};
 pub(crate) use self::{
     listeners::{Listener, Listeners},
     workers::{ListenerCapacity, Server},

@@ -10,6 +10,12 @@
 //! faults, and `unknown` reports keys that no section read. No [`Fault`] quotes a value other
 //! than a number or a duration.
 
+// Untrusted input is parsed here.
+#![cfg_attr(
+    not(test),
+    deny(clippy::as_conversions, clippy::arithmetic_side_effects, clippy::indexing_slicing)
+)]
+
 mod address;
 mod auth;
 mod cache;
@@ -22,7 +28,7 @@ mod fault;
 mod files;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 mod juspay;
 mod limits;
 mod log;

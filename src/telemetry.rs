@@ -1,14 +1,15 @@
 //! Sets up the log: its level, format and output. Other modules decide what they log.
 //!
 //! Dependencies never log below `warn`, because an HTTP client at `debug` may print request
-//! headers, including the API key. Therefore the filter is fixed and directives such as `RUST_LOG`
-//! are not supported.
+//! headers, including the API key. Therefore only the level can change, and directives such as
+//! `RUST_LOG` are not supported.
 
+mod json;
 mod output;
 
 use std::{
     fs::File,
-    io,
+    io, mem,
     os::fd::AsFd as _,
     panic::{self, Location},
     sync::{Mutex, PoisonError},
@@ -22,8 +23,10 @@ use tracing_subscriber::{
     filter::Targets,
     fmt::{self, MakeWriter},
     layer::SubscriberExt,
+    reload,
 };
 
+use self::json::Json;
 use crate::settings::{Log, LogFormat, LogLevel};
 
 /// Prefix of the targets of this crate's events, in the library and the binary.
@@ -31,6 +34,11 @@ const OWN_TARGETS: &str = "juspay_bff";
 
 /// The thread that writes this process's log.
 static THREAD: Mutex<Option<WorkerGuard>> = Mutex::new(None);
+
+/// The level in force, and the filter that applies it.
+static LEVEL: Mutex<Option<(LogLevel, LevelFilterHandle)>> = Mutex::new(None);
+
+type LevelFilterHandle = reload::Handle<Targets, Registry>;
 
 /// Why the log can't be set up.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +60,9 @@ pub fn init(log: &Log) -> Result<(), InitError> {
     // `io::stdout()` has a buffer, which hides how much of a failed write is lost.
     let out = io::stdout().as_fd().try_clone_to_owned()?;
     let (queue, thread) = output::spawn(File::from(out));
-    tracing::dispatcher::set_global_default(dispatch(log, move || queue.clone()))?;
+    let (dispatch, filter) = dispatch(log, move || queue.clone());
+    tracing::dispatcher::set_global_default(dispatch)?;
+    *LEVEL.lock().unwrap_or_else(PoisonError::into_inner) = Some((log.level, filter));
     *THREAD.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
     log_panics();
     Ok(())
@@ -66,8 +76,39 @@ pub fn end() {
     }
 }
 
-/// A subscriber with the level and format of `log`, which writes to `writer`.
-pub fn dispatch<W>(log: &Log, writer: W) -> Dispatch
+/// The level in force; `None` before [`init`].
+pub fn level() -> Option<LogLevel> {
+    LEVEL.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(level, _)| *level)
+}
+
+/// Changes the level until the process ends, and logs the change. Returns the old level; `None`
+/// before [`init`].
+pub fn set_level(new: LogLevel) -> Option<LogLevel> {
+    let mut level = LEVEL.lock().unwrap_or_else(PoisonError::into_inner);
+    let (level, filter) = level.as_mut()?;
+    let old = mem::replace(level, new);
+    change_level(filter, old, new).then_some(old)
+}
+
+/// Logs the change at the more verbose of both levels, because the other one may suppress the line.
+fn change_level(handle: &LevelFilterHandle, old: LogLevel, new: LogLevel) -> bool {
+    let report = || {
+        let (old, new) = (old.as_str(), new.as_str());
+        tracing::warn!(old, new, "log level changed; a restart restores log.level");
+    };
+    if new < old {
+        report();
+    }
+    let is_changed = handle.reload(filter(new)).is_ok();
+    if new > old {
+        report();
+    }
+    is_changed
+}
+
+/// A subscriber with the level and format of `log`, which writes to `writer`, and the handle of its
+/// filter.
+pub fn dispatch<W>(log: &Log, writer: W) -> (Dispatch, LevelFilterHandle)
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
@@ -75,12 +116,11 @@ where
     // are disabled, because they go to standard error, and could panic if it is closed.
     let lines = fmt::layer().with_writer(writer).with_ansi(false).log_internal_errors(false);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match log.format {
-        LogFormat::Json => {
-            lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
-        }
+        LogFormat::Json => lines.event_format(Json).boxed(),
         LogFormat::Text => lines.boxed(),
     };
-    Dispatch::new(Registry::default().with(lines.with_filter(filter(log.level))))
+    let (filter, handle) = reload::Layer::new(filter(log.level));
+    (Dispatch::new(Registry::default().with(lines.with_filter(filter))), handle)
 }
 
 /// This crate's events by `level`, and those of dependencies by `level` or `warn`, whichever is
@@ -122,7 +162,26 @@ mod tests {
         let log = Log { level, format, access: AccessLog::All, customer_ref_key_file: None };
         let captured = CapturedLog::default();
         let writer = captured.clone();
-        tracing::dispatcher::with_default(&dispatch(&log, move || writer.clone()), work);
+        let (dispatch, _) = dispatch(&log, move || writer.clone());
+        tracing::dispatcher::with_default(&dispatch, work);
+        captured.text()
+    }
+
+    /// The same after a change of the level.
+    fn logged_after_change(old: LogLevel, new: LogLevel, work: impl FnOnce()) -> String {
+        let log = Log {
+            level: old,
+            format: LogFormat::Json,
+            access: AccessLog::All,
+            customer_ref_key_file: None,
+        };
+        let captured = CapturedLog::default();
+        let writer = captured.clone();
+        let (dispatch, filter) = dispatch(&log, move || writer.clone());
+        tracing::dispatcher::with_default(&dispatch, || {
+            assert!(change_level(&filter, old, new));
+            work();
+        });
         captured.text()
     }
 
@@ -155,9 +214,33 @@ mod tests {
     }
 
     #[test]
+    fn changed_level_is_logged_and_applies_to_own_events_only() {
+        let levels = [
+            (LogLevel::Error, 1, 1),
+            (LogLevel::Warn, 2, 2),
+            (LogLevel::Info, 3, 2),
+            (LogLevel::Debug, 4, 2),
+            (LogLevel::Trace, 5, 2),
+        ];
+        for (old, ..) in levels {
+            for (new, own_events, dependency_events) in levels {
+                let lines = logged_after_change(old, new, log_at_every_level);
+                assert_eq!(lines.matches("our ").count(), own_events, "{old:?} {new:?}: {lines}");
+                assert_eq!(lines.matches("their ").count(), dependency_events, "{new:?}: {lines}");
+                let change = format!(r#""old":"{}","new":"{}""#, old.as_str(), new.as_str());
+                let reports = lines.matches("log level changed").count();
+                assert_eq!(reports, usize::from(old != new), "{old:?} {new:?}: {lines}");
+                assert_eq!(lines.contains(&change), old != new, "{old:?} {new:?}: {lines}");
+            }
+        }
+    }
+
+    #[test]
     fn json_lines_are_flat_and_have_a_time() {
         let line =
             logged(LogLevel::Info, LogFormat::Json, || tracing::info!(status = 200, "served"));
+        let fields = r#","level":"INFO","message":"served","status":200,"target":"#;
+        assert!(line.starts_with("{\"timestamp\":\"") && line.contains(fields), "{line}");
         let line: serde_json::Value = serde_json::from_str(&line).unwrap();
         let time: jiff::Timestamp = line["timestamp"].as_str().unwrap().parse().unwrap();
         assert!(time.as_second() > 0 && line["timestamp"].as_str().unwrap().ends_with('Z'));

@@ -114,18 +114,18 @@ impl Tracer {
         self.0.is_some()
     }
 
-    /// Decides whether a request is sampled, and returns the parent of its spans. `traceparent` is
-    /// called only if needed. The spans join the client's trace, but the client's flag decides only
-    /// if clients are trusted: otherwise any client could have all its requests recorded.
-    pub fn draw<'h>(&self, traceparent: impl FnOnce() -> Option<&'h str>) -> Option<Parent> {
+    /// Decides whether a request is sampled, and returns the parent of its spans. The spans join
+    /// the client's trace, but the client's flag decides only if clients are trusted: otherwise any
+    /// client could have all its requests recorded.
+    #[must_use]
+    pub fn draw(&self, context: Option<&TraceContext>) -> Option<Parent> {
         let shared = self.0.as_ref()?;
         let Sampling { share, trust } = shared.sampling;
-        let context = traceparent().and_then(TraceContext::parse);
-        let is_sampled = match &context {
+        let is_sampled = match context {
             Some(context) if trust => context.is_sampled(),
             Some(_) | None => rand::random::<f64>() < share,
         };
-        is_sampled.then(|| Parent::of_request(Arc::clone(shared), context.as_ref()))
+        is_sampled.then(|| Parent::of_request(Arc::clone(shared), context))
     }
 }
 

@@ -3,12 +3,7 @@
 //! The secrets to find are constants of the program, which are in read-only memory and therefore
 //! not searched. All other copies of them are masked.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    reason = "a test that panics fails, as it should"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that panics fails, as it should")]
 
 use std::{
     fs::{self, File},
@@ -21,7 +16,7 @@ use std::{
 use awc::http::header::HeaderValue;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use juspay_bff::{
-    credentials,
+    basic_auth,
     secret_file::Secret,
     settings::{ClientAuth, ServerTls, Sources},
     tls,
@@ -143,7 +138,7 @@ fn basic_credentials_are_wiped_with_their_header() {
     const USER: &str = "wiped-header-5b1c97a2f04e4d6d8a3b0c9e7f16d25a";
     const HEADER: &str = "Basic d2lwZWQtaGVhZGVyLTViMWM5N2EyZjA0ZTRkNmQ4YTNiMGM5ZTdmMTZkMjVhOg==";
     let [user, header] = [USER, HEADER].map(|it| Needle::of(it.as_bytes()));
-    let value = HeaderValue::from_maybe_shared(credentials::basic(USER, "")).unwrap();
+    let value = HeaderValue::from_maybe_shared(basic_auth::credentials(USER, "")).unwrap();
     assert_eq!(value, HEADER);
     let another = value.clone();
     assert_eq!((user.copies(), header.copies()), (0, 1), "clones share it");

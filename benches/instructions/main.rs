@@ -10,8 +10,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
     clippy::print_stdout,
     unreachable_pub,
     reason = "a run that panics fails, as it should"

@@ -11,8 +11,6 @@
     clippy::expect_used,
     clippy::panic,
     clippy::unreachable,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
     clippy::print_stdout,
     clippy::print_stderr,
     clippy::disallowed_methods,

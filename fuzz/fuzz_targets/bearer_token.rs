@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use juspay_bff::auth::fuzzing::bearer_token;
+use juspay_bff::fuzzing::bearer_token;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| bearer_token(input));

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use juspay_bff::auth::fuzzing::discovery_document;
+use juspay_bff::fuzzing::discovery_document;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| discovery_document(input));

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use juspay_bff::auth::fuzzing::dpop_proof;
+use juspay_bff::fuzzing::dpop_proof;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| dpop_proof(input));

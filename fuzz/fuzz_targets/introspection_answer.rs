@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use juspay_bff::auth::fuzzing::introspection_answer;
+use juspay_bff::fuzzing::introspection_answer;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| introspection_answer(input));

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use juspay_bff::cache::fuzzing::juspay_answer;
+use juspay_bff::fuzzing::juspay_answer;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| juspay_answer(input));

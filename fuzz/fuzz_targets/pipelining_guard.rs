@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use juspay_bff::server::fuzzing::pipelining_guard;
+use juspay_bff::fuzzing::pipelining_guard;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| pipelining_guard(input));

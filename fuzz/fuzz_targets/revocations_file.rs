@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use juspay_bff::auth::fuzzing::revocations_file;
+use juspay_bff::fuzzing::revocations_file;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| revocations_file(input));

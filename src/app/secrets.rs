@@ -17,6 +17,7 @@ use crate::{
 pub(super) struct Secrets {
     pub(super) api_key: Arc<Secret>,
     pub(super) api_key_next: Option<Arc<Secret>>,
+    pub(super) egress_proxy_credentials: Option<Arc<Secret>>,
     pub(super) admin_token: Option<Arc<Secret>>,
     pub(super) customer_ref_key: Option<Arc<Secret>>,
     /// The client secret for introspection, opened by the authenticator.
@@ -38,6 +39,7 @@ impl Secrets {
                 SecretSource::Inline(key) => Arc::new(Secret::fixed(key.clone())),
             },
             api_key_next: by_file(&settings.juspay.api_key_next)?,
+            egress_proxy_credentials: by_file(&settings.juspay.egress_proxy_credentials)?,
             admin_token: by_file(&settings.server.admin_token_file)?,
             customer_ref_key: by_file(&settings.log.customer_ref_key_file)?,
             introspection: None,
@@ -53,6 +55,7 @@ impl Secrets {
         let secrets = [
             ("api_key", Some(self.api_key)),
             ("api_key_next", self.api_key_next),
+            ("egress_proxy_credentials", self.egress_proxy_credentials),
             ("admin_token", self.admin_token),
             ("customer_ref_key", self.customer_ref_key),
             ("introspection_client_secret", self.introspection),

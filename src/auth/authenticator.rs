@@ -6,9 +6,6 @@
 //! cached customer contains a client auth token that the revoked person may have received, so a revocation
 //! returns the customers to remove from the cache.
 
-#[cfg(test)]
-mod tests;
-
 use std::{
     collections::{BTreeMap, HashSet},
     fmt,
@@ -29,13 +26,13 @@ use super::{
     error::{AuthError, LogoutError, Reason, RevokeError},
     gateway::Gateway,
     hmac::HmacSecrets,
-    introspection::Introspection,
+    introspection::{self, Introspection, IntrospectionEndpoint},
     issuer::{self, Issuer, JwksRefreshers},
     jwks::{KeyFetcher, KeySelector, fetcher},
     jwt::{SignatureChecked, Unverified, is_issuer, names_issuer},
     request,
     revocation::{List, Revocations, TokenIdentity},
-    token_cache::{Epoch, Finding, Signed, Signer, TokenCache},
+    token_cache::{Finding, Signed, Signer, TokenCache},
     verification_limit::VerificationLimit,
 };
 use crate::{
@@ -101,19 +98,22 @@ impl Authenticator {
         let fetcher = |name: &str, issuer: &settings::Issuer| {
             fetcher(issuer, &auth.plain_http_hosts, tls.get(name)?)
         };
-        let introspection = Introspection::new(auth, &tls, limits, &clock, &metrics.auth)?;
-        let (authenticator, refreshers) =
-            Self::with_fetchers(auth, secrets_poll, limits, clock, metrics, fetcher)?;
-        Ok((Self { introspection, ..authenticator }, refreshers))
+        let endpoint = introspection::endpoint(auth, &tls)?;
+        Self::with_sources(auth, secrets_poll, limits, clock, metrics, fetcher, endpoint)
     }
 
-    pub(super) fn with_fetchers(
+    /// Like [`new`](Self::new), with other sources of keys and of introspection responses. Tests script them.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn with_sources(
         auth: &settings::Auth,
         secrets_poll: Duration,
         limits: &Limits,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
         fetcher: impl Fn(&str, &settings::Issuer) -> Option<Box<dyn KeyFetcher>>,
+        endpoint: Option<Arc<dyn IntrospectionEndpoint>>,
     ) -> Result<(Self, JwksRefreshers), SetUpError> {
         let keys = limits.keys();
         let mut issuers: Vec<Issuer> = Vec::new();
@@ -145,7 +145,9 @@ impl Authenticator {
         let dpop = Dpop::new(auth, metrics.auth.dpop_proofs.clone());
         let authenticator = Self {
             issuers,
-            introspection: None,
+            introspection: endpoint.and_then(|endpoint| {
+                Introspection::new(auth, endpoint, limits, &clock, &metrics.auth)
+            }),
             gateway: auth.gateway.as_ref().map(Gateway::new),
             tokens,
             verification_limit,
@@ -236,31 +238,38 @@ impl Authenticator {
         token: &Token<'_>,
         scheme: Scheme,
     ) -> Result<Caller, AuthError> {
-        let epoch = self.tokens.epoch();
         let parsed = Unverified::parse(token.text)
             .and_then(|unverified| self.issuer_of(&unverified).map(|found| (unverified, found)));
         let (unverified, (index, issuer)) = match parsed {
             Ok(parsed) => parsed,
             Err(reason) => {
                 let introspection = self.introspection_of(token, reason)?;
-                return Box::pin(self.introspect(introspection, token, scheme, epoch)).await;
+                return Box::pin(self.introspect(introspection, token, scheme)).await;
             }
         };
         unverified.check_header(&issuer.rules)?;
         let proof = self.prove(&unverified, issuer).await?;
         let identity = proof.verified.identity();
         let identity = TokenIdentity::new(index, Arc::clone(&issuer.name), identity);
-        // Before the expiry: only a token that is valid in all other respects is reported as expired.
+        // Before the expiry: a revoked token is reported as such, also if it has expired.
         self.revocations.check(&identity)?;
         let now = self.clock.moment();
         let accepted = proof.verified.check(&issuer.rules, scheme, now.wall)?;
-        let caller = Caller::new(accepted.customer, identity, accepted.bound_to);
         let finding = Finding {
-            caller: caller.clone(),
+            caller: Caller::new(accepted.customer, identity, accepted.bound_to),
             signed: Some(Signed { by: proof.by, generation: proof.generation.into() }),
             end: accepted.end,
         };
-        self.tokens.insert(token.digest, finding, epoch, now);
+        self.cache(token.digest, finding, now)
+    }
+
+    /// Caches a token that was verified, and returns its caller.
+    fn cache(&self, digest: Sha256, finding: Finding, now: Moment) -> Result<Caller, AuthError> {
+        let caller = finding.caller.clone();
+        self.tokens.insert(digest, finding, now);
+        // Again: a revocation since the first check has not found this token in the cache, and so
+        // has not removed its customer.
+        self.revocations.check(caller.token_identity())?;
         Ok(caller)
     }
 
@@ -326,11 +335,10 @@ impl Authenticator {
         introspection: &Introspection,
         token: &Token<'_>,
         scheme: Scheme,
-        epoch: Epoch,
     ) -> Result<Caller, AuthError> {
         let index = introspection.issuer();
         let issuer = self.issuers.get(index).ok_or(Reason::UnknownIssuer)?;
-        let response = introspection.introspect(token, epoch).await?;
+        let response = introspection.introspect(token).await?;
         let identity = response.introspected.identity();
         let token_identity = TokenIdentity::new(index, Arc::clone(&issuer.name), identity);
         // Before the expiry, as in `verify`.
@@ -339,11 +347,7 @@ impl Authenticator {
         let accepted = response.introspected.check(&issuer.rules, scheme, now.wall)?;
         let end = introspection.end(response.requested_at, &accepted);
         let caller = Caller::new(accepted.customer, token_identity, accepted.bound_to);
-        let finding = Finding { caller: caller.clone(), signed: None, end };
-        if now.wall < end {
-            self.tokens.insert(token.digest, finding, epoch, now);
-        }
-        Ok(caller)
+        self.cache(token.digest, Finding { caller, signed: None, end }, now)
     }
 
     /// Checks that the caller possesses the key that its token is bound to. The token has been verified:
@@ -471,6 +475,12 @@ impl Authenticator {
             || self.issuers.iter().any(|issuer| issuer.in_force(now).is_some())
     }
 
+    /// Whether a caller stays in memory with its token. If not, what it remembers is dropped with it.
+    #[must_use]
+    pub const fn caches_tokens(&self) -> bool {
+        self.gateway.is_none()
+    }
+
     /// The shared secrets of issuers, with the issuers' names, to be reloaded.
     #[must_use]
     pub fn hmac_secrets(&self) -> Vec<(Arc<str>, Arc<HmacSecrets>)> {
@@ -493,11 +503,6 @@ impl Authenticator {
         }
     }
 
-    /// Clears the token cache: each token is verified again.
-    pub fn forget_all(&self) {
-        self.tokens.clear();
-    }
-
     /// Removes expired tokens from the cache.
     pub async fn sweep_tokens(&self, throttle: &mut Throttle) {
         self.tokens.sweep(throttle).await;
@@ -516,3 +521,6 @@ impl fmt::Debug for Authenticator {
         f.debug_struct("Authenticator").field("issuers", &names).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

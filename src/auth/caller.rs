@@ -94,14 +94,7 @@ impl Caller {
     }
 }
 
-/// Tests compare callers by customer and issuer.
-#[cfg(test)]
-impl PartialEq for Caller {
-    fn eq(&self, other: &Self) -> bool {
-        (self.customer(), self.issuer()) == (other.customer(), other.issuer())
-    }
-}
-
+/// Shows no personal data.
 impl fmt::Debug for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Caller").field("issuer", &self.issuer()).finish_non_exhaustive()

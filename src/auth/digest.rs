@@ -1,4 +1,4 @@
-//! SHA-256 digests: of tokens, keys and files.
+//! SHA-256 digests: of tokens, keys and proofs.
 
 /// A SHA-256 digest.
 pub(super) type Sha256 = [u8; 32];

@@ -7,8 +7,6 @@
 
 mod client;
 mod endpoint;
-#[cfg(test)]
-mod tests;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -16,15 +14,12 @@ use jiff::Timestamp;
 use rustls::ClientConfig;
 
 pub(super) use self::client::{IntrospectionResponse, UNAVAILABLE};
-#[cfg(test)]
-use self::endpoint::IntrospectionEndpoint;
-pub(crate) use self::endpoint::IntrospectionError;
+pub use self::endpoint::{IntrospectionEndpoint, IntrospectionError};
 use self::{client::IntrospectionClient, endpoint::HttpEndpoint};
 use super::{
     credentials::Token,
     error::AuthError,
     jwt::{Accepted, Introspected},
-    token_cache::Epoch,
 };
 use crate::{
     clock::{Clock, later},
@@ -41,47 +36,37 @@ pub(super) struct Introspection {
     client: IntrospectionClient,
     /// `auth.introspection_cache`
     max_age: Duration,
-    secret: Option<Arc<Secret>>,
+}
+
+/// The endpoint of the issuer with an `introspection_url`, if there is one.
+pub(super) fn endpoint(
+    auth: &settings::Auth,
+    tls: &BTreeMap<&str, Arc<ClientConfig>>,
+) -> Result<Option<Arc<dyn IntrospectionEndpoint>>, SecretFileError> {
+    for (name, issuer) in &auth.issuers {
+        if let KeySource::Introspection(settings) = &issuer.keys
+            && let Some(tls) = tls.get(name.as_str())
+        {
+            return Ok(Some(Arc::new(HttpEndpoint::open(settings, Arc::clone(tls))?)));
+        }
+    }
+    Ok(None)
 }
 
 impl Introspection {
-    /// The issuer with an `introspection_url`, if there is one. The settings allow only one.
+    /// Introspection for the issuer with an `introspection_url`. The settings allow only one.
     pub(super) fn new(
         auth: &settings::Auth,
-        tls: &BTreeMap<&str, Arc<ClientConfig>>,
-        limits: &Limits,
-        clock: &Arc<dyn Clock>,
-        metrics: &metrics::Auth,
-    ) -> Result<Option<Self>, SecretFileError> {
-        for (index, (name, issuer)) in auth.issuers.iter().enumerate() {
-            if let KeySource::Introspection(settings) = &issuer.keys
-                && let Some(tls) = tls.get(name.as_str())
-            {
-                let secret = Arc::new(Secret::open(&settings.client_secret_file)?);
-                let endpoint = HttpEndpoint::new(settings, Arc::clone(&secret), Arc::clone(tls));
-                let endpoint = Arc::new(endpoint);
-                let client = IntrospectionClient::new(name, endpoint, limits, clock, metrics);
-                let max_age = auth.introspection_cache;
-                return Ok(Some(Self { issuer: index, client, max_age, secret: Some(secret) }));
-            }
-        }
-        Ok(None)
-    }
-
-    #[cfg(test)]
-    fn with_endpoint(
         endpoint: Arc<dyn IntrospectionEndpoint>,
-        auth: &settings::Auth,
         limits: &Limits,
         clock: &Arc<dyn Clock>,
         metrics: &metrics::Auth,
-    ) -> Self {
-        let is_introspected =
-            |issuer: &settings::Issuer| matches!(issuer.keys, KeySource::Introspection(_));
-        let index = auth.issuers.values().position(is_introspected).unwrap();
-        let name = auth.issuers.keys().nth(index).unwrap();
+    ) -> Option<Self> {
+        let mut issuers = auth.issuers.iter().enumerate();
+        let (issuer, (name, _)) =
+            issuers.find(|(_, (_, it))| matches!(it.keys, KeySource::Introspection(_)))?;
         let client = IntrospectionClient::new(name, endpoint, limits, clock, metrics);
-        Self { issuer: index, client, max_age: auth.introspection_cache, secret: None }
+        Some(Self { issuer, client, max_age: auth.introspection_cache })
     }
 
     /// Index of the issuer.
@@ -101,14 +86,13 @@ impl Introspection {
     pub(super) async fn introspect(
         &self,
         token: &Token<'_>,
-        epoch: Epoch,
     ) -> Result<Arc<IntrospectionResponse>, AuthError> {
-        self.client.introspect(token, epoch).await
+        self.client.introspect(token).await
     }
 
     /// The secret that authenticates this service to the issuer.
     pub(super) fn secret(&self) -> Option<Arc<Secret>> {
-        self.secret.clone()
+        self.client.secret()
     }
 
     /// The time until which a response may be cached.

@@ -29,14 +29,14 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use self::key::UnusableKey;
-pub(crate) use self::source::FetchError;
 #[cfg(any(test, fuzzing))]
 pub(super) use self::source::discovered_jwks_uri;
+pub use self::source::{FetchError, KeyFetcher};
 pub(super) use self::{
     cache::{CurrentKeySet, JwksCache},
     key::Key,
     refresher::{JwksRefresher, Schedule},
-    source::{KeyFetcher, fetcher},
+    source::fetcher,
 };
 use crate::{json, settings::Algorithm};
 
@@ -60,7 +60,7 @@ pub(super) struct KeySelector<'a> {
 
 /// Why a document contains no usable key set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum SetError {
+pub enum SetError {
     #[error("larger than {MAX_SET_BYTES} bytes")]
     TooLarge,
     #[error("not a JWK set")]

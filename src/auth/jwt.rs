@@ -1,28 +1,22 @@
 //! Parses and verifies a JWT (RFC 7515 §3.1, RFC 7519): form, header, signature and claims.
 //!
-//! Until the signature is checked, the token is an [`Unverified`], which exposes only `iss`, `iat`
-//! and the header. This module makes every check of a token. It does not choose keys (`jwks`) and
-//! does not cache results (`token_cache`).
+//! Until the signature is checked, the token is an [`Unverified`]. Verification uses only its `iss`, `iat`
+//! and header; all its claims are for `explain-token`. This module makes every check of a token. It does
+//! not choose keys (`jwks`) and does not cache results (`token_cache`).
 //!
 //! - `checks`: the checks of header and claims, each listed once
 //! - `claims`: reads claims
-//! - `header`: parses the header
 //! - `introspection`: introspection responses, whose claims pass the same checks
-//! - `json`: objects without duplicate members
-//! - `jws`: the three parts of a token
-//! - `kind`: ID, refresh and logout tokens
+//! - `jws`: the three parts of a token, and its header
 //! - `logout`: the checks of logout tokens
+//! - `token_type`: detects ID, refresh and logout tokens
 
 mod checks;
 mod claims;
-mod header;
 mod introspection;
-mod json;
 mod jws;
-mod kind;
 mod logout;
-#[cfg(test)]
-mod tests;
+mod token_type;
 
 use std::sync::Arc;
 
@@ -34,11 +28,9 @@ pub(super) use self::{
         Accepted, CheckContext, ClaimCheck, CustomerClaimError, HeaderCheck, Rules, digest_in,
     },
     claims::{Claims, SCOPE_CLAIMS, Source, numeric_date},
-    header::{Header, TokenAlgorithm},
     introspection::Introspected,
-    json::Object,
-    jws::{Jws, decode, object},
-    kind::{KIND_CLAIMS, Kind},
+    jws::{Header, Jws, TokenAlgorithm, decode, object},
+    token_type::{TYPE_CLAIMS, TokenType},
 };
 use super::{
     credentials::Scheme,
@@ -47,6 +39,7 @@ use super::{
     jwks::{Key, KeySelector, KeySet},
     revocation::{Logout, RevocationClaims},
 };
+use crate::json::UniqueMembers;
 
 /// A parsed token whose signature has not been checked.
 pub(super) struct Unverified<'a> {
@@ -143,7 +136,7 @@ impl<'a> Unverified<'a> {
     }
 
     /// The header as it was sent, for an explanation.
-    pub(super) fn written_header(&self) -> Option<Object> {
+    pub(super) fn written_header(&self) -> Option<UniqueMembers> {
         self.message.split_once('.').and_then(|(header, _)| object(header).ok())
     }
 }
@@ -192,7 +185,7 @@ pub(super) fn names_issuer(text: &str, issuer: &str) -> bool {
 }
 
 /// The payload's `iss`.
-pub(super) fn claimed_issuer(payload: &Object) -> Result<Option<&str>, Reason> {
+pub(super) fn claimed_issuer(payload: &UniqueMembers) -> Result<Option<&str>, Reason> {
     match payload.get("iss") {
         None => Ok(None),
         Some(Value::String(iss)) => Ok(Some(iss)),

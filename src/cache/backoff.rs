@@ -110,7 +110,7 @@ impl Failures {
     /// A fetch succeeded: the customer's failures are forgotten, and the pauses of others may grow.
     pub(super) fn note_success(&self, key: &CustomerKey) {
         let mut inner = self.lock();
-        inner.successes = inner.successes.wrapping_add(1);
+        inner.successes += 1;
         inner.customers.remove(key);
     }
 

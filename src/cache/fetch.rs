@@ -23,7 +23,8 @@ use crate::{
     clock::{self, Clock, Moment},
     customer::{ClientAuth, CustomerJson, CustomerKey, FieldSet},
     juspay::{
-        CustomerApi, CustomerResponse, GetCustomer, InvalidResponse, JuspayError, skew::ClockSkew,
+        CustomerApi, CustomerResponse, GetCustomer, InvalidResponse, JuspayError,
+        clock_skew::ClockSkew,
     },
     metrics::Metrics,
     settings,

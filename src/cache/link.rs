@@ -5,13 +5,8 @@
 
 use std::sync::{Arc, Weak};
 
-use super::{
-    CustomerCache, Found, OUTCOME, Source,
-    lifetime::Phase,
-    lookup_span,
-    store::{Entry, Slot},
-};
-use crate::{clock::Moment, customer::CustomerId, traces::Parent};
+use super::{CustomerCache, Found, OUTCOME, Source, lifetime::Phase, lookup_span, store::Entry};
+use crate::{clock::Moment, traces::Parent};
 
 /// A link to a cached customer.
 #[derive(Debug, Clone)]
@@ -19,29 +14,29 @@ pub struct CachedLink {
     entry: Weak<Entry>,
 }
 
-/// A cached customer whose token is fresh at this moment.
-#[derive(Debug)]
-pub struct FreshEntry {
-    entry: Arc<Entry>,
-    now: Moment,
+impl CachedLink {
+    pub(super) fn to(entry: &Arc<Entry>) -> Self {
+        Self { entry: Arc::downgrade(entry) }
+    }
 }
 
 impl CustomerCache {
-    /// A link to the customer, if it is cached.
+    /// The result for a request that wants the token, if the customer is still cached, and its token
+    /// is fresh and not due for a refresh. Counts as a hit, and has the span of a lookup.
     #[must_use]
-    pub fn link(&self, customer: &CustomerId) -> Option<CachedLink> {
-        match self.shared.fetcher.store.get(&self.key(customer))? {
-            Slot::Customer(entry) => Some(CachedLink { entry: Arc::downgrade(&entry) }),
-            Slot::NotFound { .. } => None,
-        }
+    pub fn get_linked(&self, link: &CachedLink, now: Moment, trace: &Parent) -> Option<Found> {
+        let entry = self.fresh(link, now)?;
+        let (shared, ttl) = (&self.shared, entry.lifetime.ttl(now));
+        lookup_span(trace).set(OUTCOME, "hit");
+        shared.counts.hit.inc();
+        let found = Found::with_token(&entry, Source::Hit, None, ttl, now);
+        shared.count_hand_out(&entry, &found);
+        Some(found)
     }
 
-    /// The customer, if it is still cached, and its token is fresh and was not returned too often.
-    ///
     /// `None` also while the cache is nearly full: a normal lookup records the use of the entry, and
     /// entries without recorded use are evicted first.
-    #[must_use]
-    pub fn fresh(&self, link: &CachedLink, now: Moment) -> Option<FreshEntry> {
+    fn fresh(&self, link: &CachedLink, now: Moment) -> Option<Arc<Entry>> {
         let store = &self.shared.fetcher.store;
         if store.is_nearly_full() {
             return None;
@@ -49,18 +44,7 @@ impl CustomerCache {
         let entry = link.entry.upgrade()?;
         let is_fresh = store.is_current(&entry)
             && entry.lifetime.phase(now) == Phase::Fresh
-            && !self.shared.rules.has_many_uses(&entry, now);
-        is_fresh.then_some(FreshEntry { entry, now })
-    }
-
-    /// The result for a request, with the token. Counts as a hit, and has the span of a lookup.
-    #[must_use]
-    pub fn hand_out(&self, FreshEntry { entry, now }: &FreshEntry, trace: &Parent) -> Found {
-        lookup_span(trace).set(OUTCOME, "hit");
-        self.shared.counts.hit.inc();
-        self.shared.with_token(entry, Source::Hit, None, entry.lifetime.ttl(*now), *now)
+            && !self.shared.rules.is_refresh_due(&entry, now);
+        is_fresh.then_some(entry)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,11 +1,13 @@
 //! A lookup: its parameters, its result, and how the result is made and counted.
 
-use std::{fmt::Debug, rc::Rc, time::Duration};
+use std::{fmt::Debug, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use prometheus::{Histogram, IntCounter};
 
-use super::{Shared, fetch::FetchOutcome, lifetime::Phase, plan::FetchReason, store::Entry};
+use super::{
+    CachedLink, Shared, fetch::FetchOutcome, lifetime::Phase, plan::FetchReason, store::Entry,
+};
 use crate::{
     clock::Moment,
     concurrency::LimitReached,
@@ -22,6 +24,8 @@ pub struct Lookup {
     pub customer: CustomerId,
     /// Whether the client wants the client auth token (`options.get_client_auth_token`).
     pub want_token: bool,
+    /// Whether the client gets the body, or its headers only. Only a body hands out the token.
+    pub want_body: bool,
     /// The directives of `Cache-Control`.
     pub freshness: Freshness,
     /// The request's `traceparent`, for the call to Juspay.
@@ -65,6 +69,8 @@ pub struct Found {
     pub ttl: Duration,
     /// The remaining life of the token, if the body has one.
     pub expires_in: Option<Duration>,
+    /// A link to the customer if a lookup found or stored it.
+    pub link: Option<CachedLink>,
 }
 
 /// The origin of a result.
@@ -117,9 +123,12 @@ pub enum LookupError {
     /// The client wants a new token, and the fetch failed.
     #[error("no new client auth token is available")]
     NoNewToken(JuspayError),
-    /// Too many requests are waiting.
+    /// Too many requests wait for a fetch (`server.max_waiting`).
     #[error("too many requests are waiting")]
     Overloaded,
+    /// Too many requests are waiting, for any reason (`server.max_in_flight`).
+    #[error("too many requests are waiting")]
+    MaxInFlight,
     /// Too many requests of this customer are waiting.
     #[error("too many requests of this customer are waiting")]
     TooManyAtOnce,
@@ -129,7 +138,7 @@ impl From<LimitReached> for LookupError {
     fn from(reached: LimitReached) -> Self {
         match reached {
             LimitReached::Key => Self::TooManyAtOnce,
-            LimitReached::Total => Self::Overloaded,
+            LimitReached::Total => Self::MaxInFlight,
         }
     }
 }
@@ -159,7 +168,8 @@ pub const fn outcome(found: &Result<Found, LookupError>) -> &'static str {
 }
 
 impl LookupError {
-    /// The `cause` in a request's log line, unless the customer doesn't exist.
+    /// The `cause` in a request's log line, or its `reason` if the response is a 4xx; `None` if the
+    /// customer doesn't exist.
     #[must_use]
     pub const fn cause(&self) -> Option<&'static str> {
         match self {
@@ -167,6 +177,7 @@ impl LookupError {
             Self::Juspay(error) | Self::NoNewToken(error) => Some(error.cause()),
             Self::NotCached => Some("not_cached"),
             Self::Overloaded => Some("max_waiting"),
+            Self::MaxInFlight => Some("max_in_flight"),
             Self::TooManyAtOnce => Some("customer_share"),
         }
     }
@@ -174,7 +185,9 @@ impl LookupError {
     /// Whether Juspay can't be called now, or doesn't respond in time.
     pub(super) const fn is_about_now(&self) -> bool {
         match self {
-            Self::NoNewToken(_) | Self::Overloaded | Self::TooManyAtOnce => true,
+            Self::NoNewToken(_) | Self::Overloaded | Self::MaxInFlight | Self::TooManyAtOnce => {
+                true
+            }
             Self::Juspay(error) => matches!(
                 error,
                 JuspayError::Timeout
@@ -203,7 +216,7 @@ impl Shared {
     /// A result from the cache.
     pub(super) fn hit(
         &self,
-        entry: &Entry,
+        entry: &Arc<Entry>,
         detail: Option<Detail>,
         lookup: &Lookup,
         now: Moment,
@@ -241,7 +254,7 @@ impl Shared {
                 self.count_fetch(forward, collapsed);
                 let source = Source::Fetched { forward, collapsed, stored: false };
                 let (body, ttl) = (json.without_token(), Duration::ZERO);
-                return Some(Ok(Found { body, source, detail: None, ttl, expires_in: None }));
+                return Some(Ok(Found::without_token(body, source, None, ttl)));
             }
             FetchOutcome::Tokenless { why, .. } => why.into(),
             FetchOutcome::Failed(error) => error,
@@ -271,6 +284,7 @@ impl Shared {
             | LookupError::NotCached
             | LookupError::NoNewToken(_)
             | LookupError::Overloaded
+            | LookupError::MaxInFlight
             | LookupError::TooManyAtOnce => error,
         })
     }
@@ -286,7 +300,7 @@ impl Shared {
 
     fn found(
         &self,
-        entry: &Entry,
+        entry: &Arc<Entry>,
         source: Source,
         detail: Option<Detail>,
         lookup: &Lookup,
@@ -295,30 +309,48 @@ impl Shared {
         let lifetime = &entry.lifetime;
         let is_below_floor = lookup.is_below_floor(entry, now);
         let ttl = if is_below_floor { lifetime.outage_ttl(now) } else { lifetime.ttl(now) };
+        let is_cached = matches!(source, Source::Hit | Source::Fetched { stored: true, .. });
+        let link = is_cached.then(|| CachedLink::to(entry));
         if !lookup.want_token {
             let body = entry.json.without_token();
-            return Found { body, source, detail, ttl, expires_in: None };
+            return Found { link, ..Found::without_token(body, source, detail, ttl) };
         }
-        self.with_token(entry, source, detail, ttl, now)
+        let found = Found::with_token(entry, source, detail, ttl, now);
+        if lookup.want_body {
+            self.count_hand_out(entry, &found);
+        }
+        Found { link, ..found }
     }
 
-    /// A result with the token, which is counted as handed out.
+    /// Counts that the client gets the entry's token, if it has one.
+    pub(super) fn count_hand_out(&self, entry: &Entry, found: &Found) {
+        if let Some(left) = found.expires_in {
+            entry.count_hand_out();
+            self.counts.remaining.observe(left.as_secs_f64());
+        }
+    }
+}
+
+impl Found {
+    const fn without_token(
+        body: Bytes,
+        source: Source,
+        detail: Option<Detail>,
+        ttl: Duration,
+    ) -> Self {
+        Self { body, source, detail, ttl, expires_in: None, link: None }
+    }
+
+    /// A result with the entry's token, without a link.
     pub(super) fn with_token(
-        &self,
         entry: &Entry,
         source: Source,
         detail: Option<Detail>,
         ttl: Duration,
         now: Moment,
-    ) -> Found {
-        let body = entry.json.with_token();
-        let left = entry.lifetime.remaining(now);
-        let has_token = entry.json.has_token();
-        if has_token {
-            entry.count_hand_out();
-            self.counts.remaining.observe(left.as_secs_f64());
-        }
-        Found { body, source, detail, ttl, expires_in: has_token.then_some(left) }
+    ) -> Self {
+        let expires_in = entry.json.has_token().then(|| entry.lifetime.remaining(now));
+        Self { body: entry.json.with_token(), source, detail, ttl, expires_in, link: None }
     }
 }
 

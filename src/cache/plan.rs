@@ -102,8 +102,7 @@ impl PlanRules {
         {
             return Plan::Fetch(FetchReason::MinFresh(Arc::clone(entry), Forward::Request));
         }
-        let is_due = entry.lifetime.phase(now) == Phase::Refresh || self.has_many_uses(entry, now);
-        let refresh = is_due && !entry.is_backing_off(now);
+        let refresh = self.is_refresh_due(entry, now) && !entry.is_backing_off(now);
         Plan::Serve { entry: Arc::clone(entry), refresh }
     }
 
@@ -138,8 +137,13 @@ impl PlanRules {
         entry.is_backing_off(now) || (is_always_unmet && entry.age(now) < self.min_age)
     }
 
+    /// Whether a usable token is to be refreshed, by its age or by its uses.
+    pub(super) fn is_refresh_due(self, entry: &Entry, now: Moment) -> bool {
+        entry.lifetime.phase(now) == Phase::Refresh || self.has_many_uses(entry, now)
+    }
+
     /// Whether the token was served so often that it may be near Juspay's limit on its uses.
-    pub(super) fn has_many_uses(self, entry: &Entry, now: Moment) -> bool {
+    fn has_many_uses(self, entry: &Entry, now: Moment) -> bool {
         self.max_hand_outs > 0
             && entry.hand_outs() >= self.max_hand_outs
             && entry.age(now) >= self.min_age

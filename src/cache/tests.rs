@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The settings without a default.
-pub(super) const REQUIRED: &str = include_str!("../../tests/required_settings.toml");
+const REQUIRED: &str = include_str!("../../tests/required_settings.toml");
 
 /// A Juspay without customers.
 #[derive(Debug)]
@@ -37,6 +37,7 @@ fn p1_same_customer_id_of_another_merchant_is_another_customer() {
     let lookup = Lookup {
         customer: alice.clone(),
         want_token: true,
+        want_body: true,
         freshness: Freshness::default(),
         traceparent: None,
         trace: Parent::default(),

@@ -42,6 +42,27 @@ pub(super) struct CheckConfigDocument<'c> {
     capacity: capacity::Summary,
 }
 
+/// `check-config --manifests`
+#[derive(Serialize)]
+pub(super) struct Manifests<'c> {
+    ok: bool,
+    manifests: Vec<InManifest<'c>>,
+}
+
+/// The settings of a container in the manifests.
+#[derive(Serialize)]
+pub(super) struct InManifest<'c> {
+    pub(super) object: &'c str,
+    #[serde(flatten)]
+    pub(super) document: CheckConfigDocument<'c>,
+}
+
+impl<'c> Manifests<'c> {
+    pub(super) fn new(manifests: Vec<InManifest<'c>>) -> Self {
+        Self { ok: true, manifests }
+    }
+}
+
 /// `doctor`
 #[derive(Serialize)]
 pub(super) struct DoctorDocument<'c> {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use bytes::Bytes;
 use jiff::{Timestamp, civil::DateTime, fmt::temporal::DateTimePrinter};
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::json;
+use serde_json::Value;
 
 /// A documented field of Juspay's customer object. The order is that of the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,6 +79,9 @@ impl Field {
     }
 }
 
+/// The JSON of most customers is shorter than this, in bytes.
+const USUAL_BYTES: usize = 1024;
+
 const DATES: DateTimePrinter = DateTimePrinter::new().precision(Some(0));
 
 /// The fields that clients receive (`response.fields`).
@@ -135,8 +138,9 @@ pub struct ClientAuth {
 impl ClientAuth {
     /// The value of `juspay`.
     fn to_json(&self) -> String {
-        let (token, expiry) = (self.token.0.expose_secret(), whole_seconds(self.expiry));
-        json!({ "client_auth_token": token, "client_auth_token_expiry": expiry }).to_string()
+        let token = Value::from(self.token.0.expose_secret());
+        let expiry = whole_seconds(self.expiry);
+        format!("{{\"client_auth_token\":{token},\"client_auth_token_expiry\":\"{expiry}\"}}")
     }
 }
 
@@ -160,15 +164,27 @@ impl Customer {
     /// `auth`; the cache puts the conservative one there.
     #[must_use]
     pub fn to_json(&self, wanted: &FieldSet, auth: Option<&ClientAuth>) -> CustomerJson {
-        let fields = self.0.iter().filter(|(field, _)| wanted.contains(**field));
-        let member = |(field, json): (&Field, &String)| format!("\"{}\":{json}", field.name());
-        let mut members: Vec<_> = fields.map(member).collect();
-        // The opening brace.
-        let without_token = members.join(",").len().saturating_add(1);
-        if let Some(auth) = auth.filter(|_| wanted.contains(Field::Juspay)) {
-            members.push(member((&Field::Juspay, &auth.to_json())));
+        let mut object = String::with_capacity(USUAL_BYTES);
+        object.push('{');
+        for (field, json) in self.0.iter().filter(|(field, _)| wanted.contains(**field)) {
+            push_member(&mut object, *field, json);
         }
-        CustomerJson::new(format!("{{{}}}", members.join(",")), without_token)
+        let without_token = object.len();
+        if let Some(auth) = auth.filter(|_| wanted.contains(Field::Juspay)) {
+            push_member(&mut object, Field::Juspay, &auth.to_json());
+        }
+        object.push('}');
+        CustomerJson::new(object, without_token)
+    }
+}
+
+/// Appends a member to an object without its closing brace.
+fn push_member(object: &mut String, field: Field, json: &str) {
+    if object.len() > 1 {
+        object.push(',');
+    }
+    for part in ["\"", field.name(), "\":", json] {
+        object.push_str(part);
     }
 }
 
@@ -258,8 +274,6 @@ impl fmt::Debug for CustomerJson {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
 
     fn alice() -> Customer {

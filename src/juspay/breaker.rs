@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     probes::{ProbeKind, Probes},
-    window::{CustomerCounts, CustomerHash, CustomerWindow},
+    sliding_window::{CustomerCounts, CustomerHash, CustomerWindow},
 };
 use crate::clock::Monotonic;
 
@@ -124,14 +124,14 @@ impl Breaker {
         let mut inner = self.lock();
         let limited = &mut inner.rate_limited;
         limited.retain(|(of, at)| *of != customer && now.since(*at) < RATE_LIMIT_LIFETIME);
-        limited.truncate(MIN_RATE_LIMITED_CUSTOMERS.saturating_sub(1));
+        limited.truncate(MIN_RATE_LIMITED_CUSTOMERS - 1);
         limited.push((customer, now));
         if limited.len() < MIN_RATE_LIMITED_CUSTOMERS {
             return false;
         }
         if let Circuit::Open(probes) = &mut inner.circuit {
             let was_probing = probes.delay(until);
-            inner.generation = inner.generation.wrapping_add(1);
+            inner.generation += 1;
             return was_probing;
         }
         inner.open(until);
@@ -161,7 +161,7 @@ impl Inner {
 
     fn switch_to(&mut self, circuit: Circuit) {
         self.circuit = circuit;
-        self.generation = self.generation.wrapping_add(1);
+        self.generation += 1;
         self.window.clear();
     }
 }

@@ -5,15 +5,15 @@
 //! Therefore a 1xx, a response without a clear end, or one about another customer makes this
 //! worker's client drop all its connections before anything can reuse them.
 //!
-//! A request that fails because its pooled connection was stale (see `pool`) is repeated once on a
-//! new connection. The repeat belongs to the same attempt, so the breaker and the retry budget
-//! count one attempt. All connections older than the failure are dropped.
+//! A request that fails because its pooled connection was stale (see `stale_connection`) is
+//! repeated once on a new connection. The repeat belongs to the same attempt, so the breaker and the
+//! retry budget count one attempt. All connections older than the failure are dropped.
 
 use std::{cell::RefCell, fmt, io, path::Path, rc::Rc, sync::Arc, time::Duration};
 
 use awc::{
-    ClientRequest, ClientResponse,
-    error::{ConnectError, PayloadError, SendRequestError},
+    ClientRequest,
+    error::{ConnectError, SendRequestError},
     http::{
         StatusCode,
         header::{self, HeaderMap, HeaderName, HeaderValue},
@@ -25,31 +25,24 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     ConnectionFailure, CustomerApi, CustomerResponse, GetCustomer, InvalidResponse, JuspayError,
-    RejectedBy, RetryAfter,
+    RejectedBy,
+    api_keys::{ApiKeys, Slot},
     connect::{self, Http, LastFamily, from_connect_error},
     inspection::ResponseHead,
-    keys::{ApiKeys, Slot},
-    pool::Exchange,
-    wire,
+    proxy::Proxy,
+    response,
+    stale_connection::Exchange,
 };
 use crate::{
+    basic_auth,
     clock::{self, Clock, Monotonic},
-    credentials,
-    customer::CustomerId,
-    http_client::content_length,
     metrics::{GaugeGuard, Metrics, Series as _},
     net::Origin,
+    secret_file::Secret,
     settings,
     tls::{self, TlsError},
     traces::{Kind, Span},
 };
-
-/// Maximum size of a response body in bytes. A customer object has about 500.
-const MAX_BODY_BYTES: usize = 64 * 1024;
-
-/// Upper limit of an accepted `Retry-After`. This service never waits longer itself, and clients
-/// shouldn't either.
-const MAX_RETRY_AFTER: Duration = Duration::from_mins(1);
 
 /// The API key isn't a valid header value, so Juspay can't have accepted it.
 const UNUSABLE_KEY: JuspayError = JuspayError::RejectedCredentials(RejectedBy::Unknown);
@@ -71,6 +64,7 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub struct Juspay {
     settings: settings::Juspay,
     keys: ApiKeys,
+    proxy: Option<Proxy>,
     tls: Arc<rustls::ClientConfig>,
     /// Host and port, for spans.
     server: Option<(String, u16)>,
@@ -93,7 +87,18 @@ impl Juspay {
         let server =
             Origin::parse(&settings.base_url).map(|it| (it.bare_host().to_owned(), it.port));
         metrics.upstream.requests.initialize(call_outcomes());
-        Ok(Self { settings, keys, tls, server, clock, metrics })
+        let proxy = Proxy::of(&settings, None);
+        Ok(Self { settings, keys, proxy, tls, server, clock, metrics })
+    }
+
+    /// Sets the credentials for `juspay.egress_proxy`.
+    #[must_use]
+    pub fn with_proxy_credentials(self, credentials: Option<Arc<Secret>>) -> Self {
+        Self { proxy: Proxy::of(&self.settings, credentials), ..self }
+    }
+
+    fn http(&self, last_family: &LastFamily) -> Http {
+        Http::new(&self.settings, self.proxy.as_ref(), &self.tls, last_family)
     }
 }
 
@@ -147,7 +152,7 @@ impl Client {
     #[must_use]
     pub fn new(juspay: Arc<Juspay>) -> Self {
         let last_family = LastFamily::default();
-        let http = RefCell::new(Http::new(&juspay.settings, &juspay.tls, &last_family));
+        let http = RefCell::new(juspay.http(&last_family));
         let date_and_merchant = RefCell::default();
         Self(Rc::new(Inner { juspay, http, last_family, date_and_merchant }))
     }
@@ -170,7 +175,9 @@ impl CustomerApi for Client {
     }
 
     fn recoveries(&self) -> u64 {
-        self.0.juspay.keys.changes()
+        let Juspay { keys, proxy, .. } = &*self.0.juspay;
+        let credentials = proxy.as_ref().and_then(|proxy| proxy.credentials.as_ref());
+        keys.changes().wrapping_add(credentials.map_or(0, |secret| secret.changes()))
     }
 }
 
@@ -235,9 +242,9 @@ impl Inner {
         let Juspay { clock, metrics, .. } = &*self.juspay;
         let span = self.span(request, slot);
         let juspay = &self.juspay;
-        let mut call = Call { juspay, deadline: request.deadline, outcome: None, span };
+        let start = clock.monotonic();
+        let mut call = Call { juspay, start, deadline: request.deadline, outcome: None, span };
         let _in_flight = GaugeGuard::new(&metrics.upstream.in_flight);
-        let _timer = metrics.upstream.duration.start_timer();
         let exchange = self.http.borrow().pool.start_exchange();
         let answering = self.exchange(request, slot, &call.span, &exchange);
         let response = clock::timeout_at(&**clock, request.deadline, answering)
@@ -313,11 +320,21 @@ impl Inner {
         if response.status().is_informational() {
             return Err(InvalidResponse::Interim.into());
         }
-        let response = self.read(response, &request.customer).await;
+        let date = response::date(response.headers());
+        let merchant = response.headers().get(KEY_MERCHANT).cloned();
+        self.date_and_merchant.replace((date, merchant));
+        let form = self.juspay.settings.customer_id_form;
+        let response = response::read(response, date, &request.customer, form).await;
         match &response {
             Err(JuspayError::InvalidResponse(InvalidResponse::OtherCustomer)) => {
                 self.drop_connections();
                 self.juspay.metrics.upstream.identity_mismatches.inc();
+            }
+            Err(JuspayError::RejectedOrigin(_)) if self.juspay.proxy.is_some() => {
+                tracing::warn!(
+                    "Juspay rejected the address of the egress proxy; add the proxy's public address to \
+                     the merchant's allow-list"
+                );
             }
             Err(JuspayError::RejectedOrigin(_)) => {
                 let family = self.last_family.get().map(connect::Family::name);
@@ -367,55 +384,8 @@ impl Inner {
         Ok(http)
     }
 
-    async fn read<S>(
-        &self,
-        mut response: ClientResponse<S>,
-        requested: &CustomerId,
-    ) -> Result<CustomerResponse, JuspayError>
-    where
-        S: futures_util::Stream<Item = Result<bytes::Bytes, PayloadError>> + Unpin,
-    {
-        let status = response.status();
-        let date = date(response.headers());
-        self.date_and_merchant.replace((date, response.headers().get(KEY_MERCHANT).cloned()));
-        let announced = content_length(response.headers());
-        let retry_after = retry_after(response.headers());
-        let read = response.body().limit(MAX_BODY_BYTES).await;
-        let body = match read.map_err(|error| from_payload_error(&error)) {
-            Ok(body) => body,
-            Err(error) if matches!(status, StatusCode::OK | StatusCode::NOT_FOUND) => {
-                return Err(error);
-            }
-            // For other statuses the body doesn't matter.
-            Err(_) => bytes::Bytes::new(),
-        };
-        match status {
-            StatusCode::OK => {
-                if announced.is_some_and(|length| length != body.len()) {
-                    return Err(InvalidResponse::Truncated.into());
-                }
-                let form = self.juspay.settings.customer_id_form;
-                let (customer, auth) = wire::customer(&body, requested, form).map_err(|why| {
-                    let is_cut = announced.is_none() && is_truncated(&body);
-                    if is_cut { InvalidResponse::Truncated } else { why }
-                })?;
-                Ok(CustomerResponse { customer, auth, date })
-            }
-            StatusCode::UNAUTHORIZED => {
-                Err(JuspayError::RejectedCredentials(RejectedBy::of_credentials(&body)))
-            }
-            StatusCode::FORBIDDEN => Err(JuspayError::RejectedOrigin(RejectedBy::of_origin(&body))),
-            StatusCode::NOT_FOUND => Err(wire::not_found(&body)),
-            StatusCode::TOO_MANY_REQUESTS => Err(JuspayError::TooManyRequests(retry_after)),
-            status if status.is_redirection() => Err(InvalidResponse::Redirect.into()),
-            status if status.is_success() => Err(InvalidResponse::Status.into()),
-            status => Err(JuspayError::Status(status.as_u16(), retry_after)),
-        }
-    }
-
     fn drop_connections(&self) {
-        let Juspay { settings, tls, .. } = &*self.juspay;
-        self.http.replace(Http::new(settings, tls, &self.last_family));
+        self.http.replace(self.juspay.http(&self.last_family));
     }
 }
 
@@ -423,6 +393,7 @@ impl Inner {
 /// fires first and drops it.
 struct Call<'j> {
     juspay: &'j Juspay,
+    start: Monotonic,
     deadline: Monotonic,
     outcome: Option<&'static str>,
     span: Span,
@@ -431,8 +402,10 @@ struct Call<'j> {
 impl Drop for Call<'_> {
     fn drop(&mut self) {
         let Juspay { clock, metrics, .. } = self.juspay;
+        let now = clock.monotonic();
+        metrics.upstream.duration.observe(now.since(self.start).as_secs_f64());
         let given_up = || {
-            let has_time = clock.monotonic() < self.deadline;
+            let has_time = now < self.deadline;
             let error = if has_time { JuspayError::Aborted } else { JuspayError::Timeout };
             error.outcome()
         };
@@ -457,8 +430,9 @@ fn call_outcomes() -> impl Iterator<Item = &'static str> {
 
 /// `Basic base64("KEY:")` (RFC 7617 with an empty password), marked as sensitive.
 fn authorization(key: &SecretString) -> Result<HeaderValue, JuspayError> {
-    let mut value = HeaderValue::from_maybe_shared(credentials::basic(key.expose_secret(), ""))
-        .map_err(|_| UNUSABLE_KEY)?;
+    let mut value =
+        HeaderValue::from_maybe_shared(basic_auth::credentials(key.expose_secret(), ""))
+            .map_err(|_| UNUSABLE_KEY)?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -473,27 +447,6 @@ fn has_clear_end(status: StatusCode, headers: &HeaderMap) -> bool {
     has_length && !headers.contains_key(header::UPGRADE) && !status.is_informational()
 }
 
-/// Juspay's clock, unless a cache on the path has delayed the response or there are several `Date`
-/// fields.
-fn date(headers: &HeaderMap) -> Option<Timestamp> {
-    if headers.contains_key(header::AGE) {
-        return None;
-    }
-    let mut dates = headers.get_all(header::DATE);
-    let (Some(date), None) = (dates.next(), dates.next()) else { return None };
-    date.to_str().ok().and_then(clock::http_date)
-}
-
-/// Parses `Retry-After` (RFC 9110 §10.2.3): seconds, or a date relative to the response's `Date`.
-fn retry_after(headers: &HeaderMap) -> Option<RetryAfter> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
-    let wait = match text.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => clock::until(clock::http_date(text)?, date(headers)?),
-    };
-    Some(wait.min(MAX_RETRY_AFTER))
-}
-
 /// Converts awc's error, whose text may contain addresses and which isn't `Send`.
 #[expect(clippy::wildcard_enum_match_arm, reason = "awc's enums may grow")]
 fn from_send_error(error: SendRequestError) -> JuspayError {
@@ -502,22 +455,6 @@ fn from_send_error(error: SendRequestError) -> JuspayError {
         SendRequestError::Response(error) if !is_io(&error) => InvalidResponse::Http.into(),
         _ => JuspayError::Connection(ConnectionFailure::Broken),
     }
-}
-
-#[expect(clippy::wildcard_enum_match_arm, reason = "awc's enums may grow")]
-fn from_payload_error(error: &PayloadError) -> JuspayError {
-    let why = match error {
-        PayloadError::Overflow => InvalidResponse::TooLarge,
-        PayloadError::Incomplete(_) | PayloadError::Io(_) => InvalidResponse::Truncated,
-        _ => InvalidResponse::Http,
-    };
-    why.into()
-}
-
-/// Whether the JSON is incomplete. awc doesn't report a chunked body without its last chunk.
-fn is_truncated(json: &[u8]) -> bool {
-    let parsed = serde_json::from_slice::<serde::de::IgnoredAny>(json);
-    !json.is_empty() && parsed.is_err_and(|error| error.is_eof())
 }
 
 fn is_io(error: &dyn std::error::Error) -> bool {

@@ -2,6 +2,7 @@
 //!
 //! An unreachable IPv6 address must not use up every attempt. Therefore the address families
 //! alternate, each address has its own timeout, and the family that worked last goes first.
+//! With `juspay.egress_proxy`, these are the proxy's addresses, and a tunnel leads from there to Juspay.
 
 use std::{
     cell::Cell,
@@ -18,8 +19,9 @@ use awc::{Connector, error::ConnectError as AwcError, http::Uri};
 use tokio::net::{TcpStream, lookup_host};
 
 use super::{
-    ConnectionFailure,
-    pool::{Pool, PooledStream},
+    ConnectionFailure, ProxyFailure,
+    proxy::Proxy,
+    stale_connection::{Pool, PooledStream},
 };
 use crate::{
     http_client,
@@ -70,12 +72,19 @@ impl Http {
     /// connections; `resilience` has its own limit.
     pub(super) fn new(
         settings: &settings::Juspay,
+        proxy: Option<&Proxy>,
         tls: &Arc<rustls::ClientConfig>,
         last_family: &LastFamily,
     ) -> Self {
         let pool = Rc::<Pool>::default();
+        let route = Route {
+            proxy: proxy.cloned(),
+            ip_family: settings.ip_family,
+            connect_timeout: settings.connect_timeout,
+            last: Rc::clone(last_family),
+        };
         let connector = Connector::new()
-            .connector(connector(settings, Rc::clone(last_family), Rc::clone(&pool)))
+            .connector(connector(route, Rc::clone(&pool)))
             .limit(0)
             .timeout(settings.connect_timeout)
             .handshake_timeout(settings.connect_timeout);
@@ -86,23 +95,46 @@ impl Http {
 
 /// A connector for awc that registers its connections in `pool`.
 fn connector(
-    settings: &settings::Juspay,
-    last: LastFamily,
+    route: Route,
     pool: Rc<Pool>,
 ) -> impl Service<ConnectInfo<Uri>, Response = Connection<Uri, PooledStream>, Error = ConnectError>
 + Clone
 + use<> {
-    let settings::Juspay { ip_family, connect_timeout, .. } = *settings;
     fn_service(move |info: ConnectInfo<Uri>| {
-        let (last, pool) = (Rc::clone(&last), Rc::clone(&pool));
+        let (route, pool) = (route.clone(), Rc::clone(&pool));
         async move {
-            let host = without_brackets(info.hostname());
-            let found = resolve(host, info.port()).await.map_err(resolve_error)?;
-            let addresses = interleaved(found, ip_family, last.get());
-            let stream = connect_to_first(&addresses, connect_timeout, &last).await?;
+            let stream = route.connect(info.hostname(), info.port()).await?;
             Ok(Connection::new(info.request().clone(), pool.add(stream)))
         }
     })
+}
+
+/// How Juspay is reached.
+#[derive(Clone)]
+struct Route {
+    proxy: Option<Proxy>,
+    ip_family: IpFamily,
+    connect_timeout: Duration,
+    last: LastFamily,
+}
+
+impl Route {
+    /// Connects to a host directly or through the proxy. `juspay.connect_timeout`, which awc applies, covers
+    /// the tunnel too.
+    async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, ConnectError> {
+        let Some(proxy) = &self.proxy else { return self.connect_directly(host, port).await };
+        let failed = |why: ProxyFailure| ConnectError::Io(io::Error::other(why));
+        let direct = self.connect_directly(&proxy.origin.host, proxy.origin.port).await;
+        let mut stream = direct.map_err(|_| failed(ProxyFailure::Unreachable))?;
+        proxy.open_tunnel(&mut stream, host, port).await.map_err(failed)?;
+        Ok(stream)
+    }
+
+    async fn connect_directly(&self, host: &str, port: u16) -> Result<TcpStream, ConnectError> {
+        let found = resolve(without_brackets(host), port).await.map_err(resolve_error)?;
+        let addresses = interleaved(found, self.ip_family, self.last.get());
+        connect_to_first(&addresses, self.connect_timeout, &self.last).await
+    }
 }
 
 /// Resolves all addresses of a host.
@@ -161,13 +193,13 @@ fn interleaved(
         })
         .partition(|address| Some(family(address)) == first);
     let (mut ours, mut others) = (ours.into_iter(), others.into_iter());
-    let mut turns = Vec::new();
+    let mut ordered = Vec::new();
     loop {
-        let before = turns.len();
-        turns.extend(ours.next());
-        turns.extend(others.next());
-        if turns.len() == before {
-            return turns;
+        let before = ordered.len();
+        ordered.extend(ours.next());
+        ordered.extend(others.next());
+        if ordered.len() == before {
+            return ordered;
         }
     }
 }
@@ -184,8 +216,15 @@ pub(super) fn from_connect_error(error: &AwcError) -> ConnectionFailure {
         }
         // rustls reports its errors as this kind.
         AwcError::Io(error) if error.kind() == io::ErrorKind::InvalidData => ConnectionFailure::Tls,
+        AwcError::Io(error) => {
+            proxy_failure(error).map_or(ConnectionFailure::Connect, ConnectionFailure::Proxy)
+        }
         _ => ConnectionFailure::Connect,
     }
+}
+
+fn proxy_failure(error: &io::Error) -> Option<ProxyFailure> {
+    error.get_ref()?.downcast_ref().copied()
 }
 
 #[cfg(test)]

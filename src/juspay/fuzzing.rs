@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value, value::RawValue};
 
-use super::{InvalidResponse, JuspayError, wire};
+use super::{InvalidResponse, JuspayError, response};
 use crate::customer::{ClientAuth, CustomerId, CustomerIdForm, Field, FieldSet};
 
 /// The token of a response about the right customer.
@@ -15,7 +15,7 @@ type Auth = Result<ClientAuth, InvalidResponse>;
 
 /// Parses a response body and panics if an invariant is violated. The cache checks the token's
 /// expiry.
-pub fn response(body: &[u8]) -> Option<ClientAuth> {
+pub(crate) fn response(body: &[u8]) -> Option<ClientAuth> {
     check_not_found(body);
     let [merchant, juspay] = [
         read(body, "alice", CustomerIdForm::Merchant),
@@ -26,7 +26,7 @@ pub fn response(body: &[u8]) -> Option<ClientAuth> {
         let is_other = merchant.is_some() && form == CustomerIdForm::Merchant
             || juspay.is_some() && form == CustomerIdForm::Juspay;
         assert!(
-            !is_other || wire::customer(body, &requested, form).is_err(),
+            !is_other || response::customer(body, &requested, form).is_err(),
             "about two customers"
         );
     }
@@ -36,7 +36,7 @@ pub fn response(body: &[u8]) -> Option<ClientAuth> {
 /// The token if the response is accepted as one about `id`.
 fn read(body: &[u8], id: &str, form: CustomerIdForm) -> Option<Auth> {
     let requested = CustomerId::parse(id).expect("an id");
-    let (customer, auth) = wire::customer(body, &requested, form).ok()?;
+    let (customer, auth) = response::customer(body, &requested, form).ok()?;
     check_exact(body);
     let document = document(body).expect("an object");
     assert_eq!(named(&document, form), Some(id), "about another customer");
@@ -51,7 +51,7 @@ fn read(body: &[u8], id: &str, form: CustomerIdForm) -> Option<Auth> {
 
 /// Checks that ids, token and expiry occur in the body once, exactly as parsed.
 fn check_exact(body: &[u8]) {
-    let text = wire::repaired(body);
+    let text = response::repaired(body);
     let Pairs(object) = serde_json::from_str(&text).expect("an object");
     let ids = ["object_reference_id", "customer_id", "id"];
     check_written_once(body, &object, &ids);
@@ -106,7 +106,7 @@ impl<'de> Visitor<'de> for PairsVisitor {
 /// Parses the body with `serde_json`, in which the last of several members with the same name wins.
 /// Members that the code under test skips may be invalid for `serde_json`.
 fn document(body: &[u8]) -> Option<Map<String, Value>> {
-    object(&wire::repaired(body), true)
+    object(&response::repaired(body), true)
 }
 
 /// With `is_deep`, nested objects are parsed in the same way.
@@ -186,7 +186,7 @@ fn is_rfc3339(date: &Value) -> bool {
 }
 
 fn check_not_found(body: &[u8]) {
-    let is_not_found = matches!(wire::not_found(body), JuspayError::CustomerNotFound);
+    let is_not_found = matches!(response::not_found(body), JuspayError::CustomerNotFound);
     let document = document(body).unwrap_or_default();
     let inner = document.get("error_info").and_then(|info| info.get("code"));
     let codes = [document.get("error_code"), inner].into_iter().flatten().filter_map(Value::as_str);
@@ -196,6 +196,6 @@ fn check_not_found(body: &[u8]) {
 }
 
 /// Parses the `Date` of a response.
-pub fn date(text: &str) -> Option<jiff::Timestamp> {
+pub(crate) fn date(text: &str) -> Option<jiff::Timestamp> {
     crate::clock::http_date(text)
 }

@@ -3,15 +3,17 @@
 //! Pure: the caller passes the time. A single customer's 401 or 403 does not concern other
 //! customers, because a firewall may reject just that one. The hold starts when, within 30 s, two
 //! customers got Juspay's own JSON rejection or five got any, and no call in between was accepted.
-//! During the hold [`Probes`] decide which calls are made. An accepted call, a changed API key or a
-//! purge of all entries ends it.
+//! During the hold [`Probes`] decide which calls are made. An accepted call, a changed API key or
+//! proxy password, or a purge of all entries ends it.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use super::{JuspayError, RejectedBy, probes::ProbeKind, probes::Probes, window::CustomerHash};
+use super::{
+    JuspayError, RejectedBy, probes::ProbeKind, probes::Probes, sliding_window::CustomerHash,
+};
 use crate::clock::Monotonic;
 
 /// How long a rejection counts as evidence.
@@ -39,7 +41,7 @@ struct Inner {
     /// are ignored.
     generation: u64,
     /// The highest count of key changes so far.
-    key_changes: u64,
+    changes: u64,
 }
 
 #[derive(Debug)]
@@ -100,11 +102,11 @@ impl Hold {
         Ok(HoldPermit { hold: self.clone(), generation: inner.generation, customer, probe })
     }
 
-    /// Ends the hold if the API keys have changed.
-    pub(super) fn note_key_changes(&self, key_changes: u64) {
+    /// Ends the hold if the API keys or the proxy's credentials have changed.
+    pub(super) fn note_changes(&self, changes: u64) {
         let mut inner = self.lock();
-        if inner.key_changes < key_changes {
-            inner.key_changes = key_changes;
+        if inner.changes < changes {
+            inner.changes = changes;
             inner.end();
         }
     }

@@ -1,5 +1,5 @@
-//! Single steps of a call to Juspay, for `doctor`: resolve, connect, TLS handshake, and a call with
-//! one key over one address family.
+//! Single steps of a call to Juspay, for `doctor`: resolve, connect, open a tunnel through the egress
+//! proxy, TLS handshake, and a call with one key over one address family.
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -8,11 +8,12 @@ use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+pub(crate) use super::proxy::Proxy;
 use super::{
-    ConnectionFailure, CustomerApi as _, CustomerResponse, GetCustomer, JuspayError,
+    ConnectionFailure, CustomerApi as _, CustomerResponse, GetCustomer, JuspayError, ProxyFailure,
+    api_keys::ApiKeys,
     client::{Client, Juspay},
     connect::{self, LastFamily, from_connect_error},
-    keys::ApiKeys,
 };
 use crate::{
     clock::{Clock, Moment, timeout_at},
@@ -25,13 +26,9 @@ use crate::{
     traces::Parent,
 };
 
-/// Host and port of `juspay.base_url`.
+/// The host and port of Juspay, or of the egress proxy.
 #[derive(Debug, Clone)]
-pub(crate) struct Target {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    pub(crate) is_tls: bool,
-}
+pub(crate) struct Target(pub(crate) Origin);
 
 /// A successful TLS handshake.
 pub(crate) struct Handshake {
@@ -61,9 +58,7 @@ pub(crate) struct ResponseHead {
 impl Target {
     /// `None` for a URL that the settings would have rejected.
     pub(crate) fn of(base_url: &str) -> Option<Self> {
-        let origin = Origin::parse(base_url)?;
-        let Origin { is_tls, port, .. } = origin;
-        Some(Self { host: origin.bare_host().to_owned(), port, is_tls })
+        Origin::parse(base_url).map(Self)
     }
 
     /// All addresses of both families. `None` if resolving takes too long.
@@ -73,7 +68,7 @@ impl Target {
         clock: &dyn Clock,
     ) -> Option<io::Result<Vec<SocketAddr>>> {
         let deadline = clock.monotonic().plus(settings.deadline);
-        timeout_at(clock, deadline, connect::resolve(&self.host, self.port)).await
+        timeout_at(clock, deadline, connect::resolve(self.0.bare_host(), self.0.port)).await
     }
 
     /// Connects to one of the addresses.
@@ -85,6 +80,19 @@ impl Target {
         let connected =
             connect::connect_to_first(&[address], settings.connect_timeout, &last).await;
         connected.map_err(|error| from_connect_error(&error.into()))
+    }
+
+    /// Opens a tunnel through the egress proxy. `None` if it takes longer than
+    /// `juspay.connect_timeout`.
+    pub(crate) async fn open_tunnel(
+        &self,
+        stream: &mut TcpStream,
+        proxy: &Proxy,
+        settings: &settings::Juspay,
+        clock: &dyn Clock,
+    ) -> Option<Result<(), ProxyFailure>> {
+        let deadline = clock.monotonic().plus(settings.connect_timeout);
+        timeout_at(clock, deadline, proxy.open_tunnel(stream, &self.0.host, self.0.port)).await
     }
 
     /// Performs a TLS handshake. `None` if it takes longer than `juspay.connect_timeout`.
@@ -104,7 +112,7 @@ impl Target {
         stream: TcpStream,
         tls: Arc<rustls::ClientConfig>,
     ) -> io::Result<Handshake> {
-        let name = ServerName::try_from(self.host.clone()).map_err(io::Error::other)?;
+        let name = ServerName::try_from(self.0.bare_host().to_owned()).map_err(io::Error::other)?;
         let stream = TlsConnector::from(tls).connect(name, stream).await?;
         let (_, session) = stream.get_ref();
         let certificate = session.peer_certificates().and_then(<[_]>::first);
@@ -125,7 +133,7 @@ impl Target {
 pub(crate) async fn request_customer(
     settings: &settings::Juspay,
     family: IpFamily,
-    key: Arc<Secret>,
+    (key, proxy_credentials): (Arc<Secret>, Option<Arc<Secret>>),
     customer: CustomerId,
     (clock, metrics): (&Arc<dyn Clock>, &Arc<Metrics>),
 ) -> Result<InspectedCall, TlsError> {
@@ -133,7 +141,7 @@ pub(crate) async fn request_customer(
     let settings = settings::Juspay { ip_family: family, ..settings.clone() };
     let deadline = clock.monotonic().plus(settings.deadline);
     let juspay = Juspay::new(settings, keys, Arc::clone(clock), Arc::clone(metrics))?;
-    let client = Client::new(Arc::new(juspay));
+    let client = Client::new(Arc::new(juspay.with_proxy_credentials(proxy_credentials)));
     let sent = clock.moment();
     let trace = Parent::default();
     let call_deadline = deadline;

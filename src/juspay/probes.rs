@@ -8,7 +8,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use super::window::CustomerHash;
+use super::sliding_window::CustomerHash;
 use crate::clock::Monotonic;
 
 /// Maximum number of suspects. Further ones probe like customers whose calls haven't failed.
@@ -124,7 +124,7 @@ impl Probes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::juspay::window::tests::customer;
+    use crate::juspay::sliding_window::tests::customer;
 
     const FAILING: CustomerHash = customer(1);
     const OTHER: CustomerHash = customer(2);

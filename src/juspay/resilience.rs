@@ -22,7 +22,7 @@ use super::{
     CustomerApi, CustomerResponse, GetCustomer, JuspayError,
     breaker::{Breaker, BreakerPermit, BreakerRules, BreakerState, CallResult},
     hold::{Hold, HoldChange, HoldPermit},
-    window::{CustomerHash, CustomerHasher, CustomerWindow, Window},
+    sliding_window::{CustomerHash, CustomerHasher, CustomerWindow, Window},
 };
 use crate::{
     clock::{self, Clock, Monotonic},
@@ -218,7 +218,7 @@ impl Resilience {
         let customer = self.hasher.hash(&request.customer);
         let mut budget = self.budget();
         let total = budget.calls.total(now);
-        let calls = f64::from(total.all.saturating_sub(total.marked));
+        let calls = f64::from(total.all - total.marked);
         let share = self.settings.retry_budget;
         let allowed = if share > 0.0 { share * calls + BUDGET_RESERVE } else { 0.0 };
         let is_same_call = request.attempt > 1;
@@ -242,7 +242,7 @@ impl Resilience {
         deadline: Monotonic,
     ) -> Result<SemaphorePermit<'_>, JuspayError> {
         let now = self.clock.monotonic();
-        let half = deadline.since(now).checked_div(2).unwrap_or_default();
+        let half = deadline.since(now) / 2;
         clock::timeout_at(&*self.clock, now.plus(half), self.permits.acquire())
             .await
             .and_then(Result::ok)
@@ -260,7 +260,7 @@ impl ResilientClient {
     async fn call(self, mut request: GetCustomer) -> Result<CustomerResponse, JuspayError> {
         let shared = &*self.shared;
         let customer = shared.hasher.hash(&request.customer);
-        shared.hold.note_key_changes(self.inner.recoveries());
+        shared.hold.note_changes(self.inner.recoveries());
         let _permit = if let Ok(free) = shared.permits.try_acquire() {
             free
         } else {
@@ -285,8 +285,8 @@ impl ResilientClient {
             shared.clock.sleep_until(next).await;
             admission = shared.admit(customer)?;
             shared.metrics.upstream.retries.inc();
-            retries_left = retries_left.saturating_sub(1);
-            request.attempt = request.attempt.saturating_add(1);
+            retries_left -= 1;
+            request.attempt += 1;
             backoff = backoff.saturating_mul(2);
         }
     }

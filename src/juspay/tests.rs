@@ -11,12 +11,12 @@ const WAIT: Duration = Duration::from_secs(7);
 /// the key.
 type Row = (JuspayError, &'static str, [bool; 3]);
 
+const OUTAGE: [bool; 3] = [true, false, false];
+const TRANSIENT: [bool; 3] = [true, true, false];
+
 fn rows() -> Vec<Row> {
-    use ConnectionFailure as C;
     use InvalidResponse as I;
     use JuspayError as E;
-    const OUTAGE: [bool; 3] = [true, false, false];
-    const TRANSIENT: [bool; 3] = [true, true, false];
     const LOCAL: [bool; 3] = [false, false, false];
     const ONE_CUSTOMER: [bool; 3] = [false, false, true];
     let mut rows = vec![
@@ -38,9 +38,7 @@ fn rows() -> Vec<Row> {
         (E::Saturated, "saturated", LOCAL),
         (E::Aborted, "aborted", LOCAL),
     ];
-    for failure in [C::Resolve, C::Connect, C::ConnectTimeout, C::Tls, C::Broken] {
-        rows.push((E::Connection(failure), "connection", TRANSIENT));
-    }
+    rows.extend(connection_rows());
     rows.push((I::Truncated.into(), "invalid_response", TRANSIENT));
     for invalid in [I::Interim, I::Status, I::Redirect, I::Http, I::TooLarge, I::Json] {
         rows.push((invalid.into(), "invalid_response", OUTAGE));
@@ -57,6 +55,25 @@ fn rows() -> Vec<Row> {
         rows.push((invalid.into(), "invalid_response", ONE_CUSTOMER));
     }
     rows
+}
+
+fn connection_rows() -> impl Iterator<Item = Row> {
+    use ConnectionFailure as C;
+    use ProxyFailure as P;
+    let rows = [
+        (C::Resolve, TRANSIENT),
+        (C::Connect, TRANSIENT),
+        (C::ConnectTimeout, TRANSIENT),
+        (C::Tls, TRANSIENT),
+        (C::Broken, TRANSIENT),
+        (C::Proxy(P::Unreachable), TRANSIENT),
+        (C::Proxy(P::RejectedCredentials(407)), OUTAGE),
+        (C::Proxy(P::Refused(403)), OUTAGE),
+        (C::Proxy(P::Refused(503)), TRANSIENT),
+        (C::Proxy(P::InvalidResponse), TRANSIENT),
+    ];
+    rows.into_iter()
+        .map(|(why, properties)| (JuspayError::Connection(why), "connection", properties))
 }
 
 #[test]
@@ -94,6 +111,8 @@ pub(super) fn shipped_settings() -> settings::Juspay {
         customer_id_form: CustomerIdForm::Merchant,
         api_version: None,
         ca_file: None,
+        egress_proxy: None,
+        egress_proxy_credentials: None,
         connect_timeout: Duration::from_secs(1),
         try_timeout: Duration::from_secs(2),
         deadline: Duration::from_secs(5),

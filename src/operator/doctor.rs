@@ -5,9 +5,9 @@
 //! use the service's own code (`juspay`, `auth`, `settings`) and call each endpoint once. They
 //! never listen on a port, write files or show a secret.
 //!
-//! `machine` checks this machine, `network` the connection to Juspay's host, `keys` each API key,
-//! `token_life` the client auth token, and `issuers` the issuers of access tokens. `report`
-//! collects and prints the findings.
+//! `machine` checks this machine, `network` the connection to Juspay's host, with the egress proxy if one
+//! is set, `keys` each API key, `token_life` the client auth token, and `issuers` the issuers of access
+//! tokens. `report` collects and prints the findings.
 
 mod issuers;
 mod keys;
@@ -24,6 +24,8 @@ use crate::{
     auth::SetUpError,
     clock::Clock,
     customer::CustomerId,
+    juspay::inspection::Proxy,
+    secret_file::Secret,
     settings::{Loaded, Settings},
     tls::TlsError,
 };
@@ -48,6 +50,7 @@ pub enum DoctorError {
 /// The input of all checks.
 struct CheckContext<'s> {
     settings: &'s Settings,
+    proxy: Option<Proxy>,
     clock: Arc<dyn Clock>,
 }
 
@@ -62,7 +65,12 @@ pub async fn check(
     clock: Arc<dyn Clock>,
     lines: Option<&mut dyn io::Write>,
 ) -> Result<CheckResults, DoctorError> {
-    let context = CheckContext { settings: &loaded.settings, clock };
+    let settings = &loaded.settings;
+    // `machine` reports an unreadable file.
+    let credentials = settings.juspay.egress_proxy_credentials.as_deref();
+    let credentials = credentials.and_then(|path| Secret::open(path).ok()).map(Arc::new);
+    let proxy = Proxy::of(&settings.juspay, credentials);
+    let context = CheckContext { settings, proxy, clock };
     let mut report = Report::new(lines);
     report.ok("settings", "valid")?;
     for warning in &loaded.warnings {

@@ -12,7 +12,7 @@ use futures_util::FutureExt as _;
 use super::{
     request::CustomerRequest,
     request_log::{InFlightRequest, RequestLog},
-    response, unread_body,
+    response,
 };
 use crate::{
     auth::{AuthError, Authenticator, Caller},
@@ -77,7 +77,7 @@ impl Handler {
                 (Some(problem), response)
             }
         };
-        unread_body::keep(body, self.log.finish(&in_flight, problem.as_ref(), response))
+        response::keep_unread_body(body, self.log.finish(&in_flight, problem.as_ref(), response))
     }
 
     async fn respond(
@@ -116,8 +116,8 @@ impl Handler {
     /// The linked customer, if its entry is still in the cache and its token fresh.
     fn linked(&self, memo: &Memo, in_flight: &InFlightRequest) -> Option<Found> {
         // A DPoP proof may have waited for its verification since the request was parsed.
-        let fresh = self.cache.fresh(&memo.customer, self.clock.moment())?;
-        let found = Ok(self.cache.hand_out(&fresh, &in_flight.trace()));
+        let now = self.clock.moment();
+        let found = Ok(self.cache.get_linked(&memo.customer, now, &in_flight.trace())?);
         in_flight.looked_up(&found);
         let generation = self.log.refs().map(CustomerRefKey::generation);
         in_flight.set_customer_ref(generation.and_then(|it| memo.customer_ref(it)));
@@ -136,6 +136,7 @@ impl Handler {
         let lookup = Lookup {
             customer: customer.clone(),
             want_token: wanted.want_token,
+            want_body: wanted.want_body,
             freshness: wanted.freshness,
             traceparent: in_flight.child_traceparent(),
             trace: in_flight.trace(),
@@ -145,11 +146,11 @@ impl Handler {
         let found = self.authenticator.unless_revoked(caller, found).await;
         let found = found.map_err(|error| rejected(&error, in_flight))?;
         in_flight.looked_up(&found);
-        let found = found.map_err(|error| {
+        let mut found = found.map_err(|error| {
             let wait = self.cache.retry_after(&error, customer, &self.api);
             Problem::from_lookup(&error, self.not_found_ttl).retry_after(wait)
         })?;
-        if let Some(link) = self.cache.link(customer) {
+        if let Some(link) = found.link.take().filter(|_| self.authenticator.caches_tokens()) {
             let customer_ref = self.customer_ref(memo.as_deref(), customer);
             in_flight.set_customer_ref(customer_ref.map(|(customer_ref, _)| customer_ref));
             caller.remember(Memo { customer: link, customer_ref });

@@ -4,14 +4,18 @@
 //! that only attackers send (RFC 9112 §3.2, §11.2). Their connections are closed. The admin listener
 //! uses it too.
 
-mod cache_control;
+// Untrusted input is parsed here.
+#![cfg_attr(
+    not(test),
+    deny(clippy::as_conversions, clippy::arithmetic_side_effects, clippy::indexing_slicing)
+)]
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use actix_http::{HttpMessage as _, Request};
 use actix_web::http::{
     Method, Uri,
-    header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING},
+    header::{CACHE_CONTROL, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING},
 };
 use percent_encoding::percent_decode_str;
 
@@ -27,11 +31,19 @@ const MAX_TARGET: usize = 8192;
 /// Maximum length of a method, in bytes. The longest registered method is UPDATEREDIRECTREF.
 pub(super) const MAX_METHOD: usize = 32;
 
+/// Around a directive (RFC 9110 §5.6.3).
+const WHITE_SPACE: [char; 2] = [' ', '\t'];
+
+const MALFORMED_CACHE_CONTROL: Problem =
+    Problem::InvalidRequest("The Cache-Control header is malformed.");
+
 /// A well-formed `GET` or `HEAD` of `/me/customer`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct CustomerRequest {
     /// `options.get_client_auth_token`, true by default.
     pub(super) want_token: bool,
+    /// False for `HEAD`.
+    pub(super) want_body: bool,
     pub(super) freshness: Freshness,
 }
 
@@ -49,12 +61,13 @@ impl CustomerRequest {
             return Err(Problem::BodyNotAllowed);
         }
         let want_token = parse_query(request.uri().query().unwrap_or_default())?;
-        Ok(Self { want_token, freshness: cache_control::parse(headers)? })
+        let want_body = *request.method() != Method::HEAD;
+        Ok(Self { want_token, want_body, freshness: parse_cache_control(headers)? })
     }
 
     /// Whether a fresh entry of the cache satisfies the request as it is.
     pub(super) fn is_plain(self) -> bool {
-        self == Self { want_token: true, freshness: Freshness::default() }
+        self == Self { want_token: true, want_body: true, freshness: Freshness::default() }
     }
 }
 
@@ -143,6 +156,60 @@ fn parse_query(query: &str) -> Result<bool, Problem> {
     Ok(want_token.unwrap_or(true))
 }
 
+/// Parses the directives of `Cache-Control` (RFC 9111 §5.2.1) that this service supports: `min-fresh`,
+/// `no-cache` and `only-if-cached`. Other directives are ignored, malformed ones are rejected.
+fn parse_cache_control(headers: &HeaderMap) -> Result<Freshness, Problem> {
+    let mut freshness = Freshness::default();
+    for value in headers.get_all(CACHE_CONTROL) {
+        let value = value.to_str().map_err(|_| MALFORMED_CACHE_CONTROL)?;
+        let mut is_quoted = false;
+        // A comma within quotes does not separate directives (RFC 9110 §5.6.4). No supported
+        // directive contains a backslash.
+        let separators = |character| {
+            is_quoted ^= character == '"';
+            character == ',' && !is_quoted
+        };
+        for directive in value.split(separators) {
+            apply_directive(directive.trim_matches(WHITE_SPACE), &mut freshness)?;
+        }
+    }
+    Ok(freshness)
+}
+
+fn apply_directive(directive: &str, freshness: &mut Freshness) -> Result<(), Problem> {
+    let (name, value) = match directive.split_once('=') {
+        Some((name, value)) => (name, Some(value)),
+        None => (directive, None),
+    };
+    // White space before the `=` is not allowed, but it does not make this another directive.
+    let has_valid_name = !name.ends_with(WHITE_SPACE);
+    match (name.trim_end_matches(WHITE_SPACE).to_ascii_lowercase().as_str(), value) {
+        ("min-fresh", value) => {
+            let seconds = value.filter(|_| has_valid_name).and_then(delta_seconds).ok_or(
+                Problem::InvalidRequest("The directive min-fresh needs a number of seconds."),
+            )?;
+            // The strictest of several values applies.
+            freshness.min_fresh = freshness.min_fresh.max(Some(Duration::from_secs(seconds)));
+        }
+        ("no-cache", None) => freshness.no_cache = true,
+        ("only-if-cached", None) => freshness.only_if_cached = true,
+        ("no-cache" | "only-if-cached", Some(_)) => {
+            return Err(Problem::InvalidRequest(
+                "The directives no-cache and only-if-cached take no value.",
+            ));
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// A number of seconds (RFC 9111 §1.2.2), also in quotes (§5.2). Larger numbers become the maximum.
+fn delta_seconds(value: &str) -> Option<u64> {
+    let digits = value.strip_prefix('"').and_then(|it| it.strip_suffix('"')).unwrap_or(value);
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| digits.parse().unwrap_or(u64::MAX))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,5 +287,61 @@ mod tests {
             let rejected = parse_query(query);
             assert!(matches!(rejected, Err(Problem::InvalidRequest(_))), "{query}: {rejected:?}");
         }
+    }
+
+    fn parse_values(values: &[&str]) -> Result<Freshness, Problem> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(CACHE_CONTROL, HeaderValue::from_str(value).unwrap());
+        }
+        parse_cache_control(&headers)
+    }
+
+    #[test]
+    fn directives_are_parsed_in_any_case_and_order() {
+        let fresh =
+            |secs| Freshness { min_fresh: Some(Duration::from_secs(secs)), ..Freshness::default() };
+        let all = Freshness { no_cache: true, only_if_cached: true, ..fresh(5) };
+        for (values, freshness) in [
+            (vec![], Freshness::default()),
+            (vec![""], Freshness::default()),
+            (vec!["max-age=0, no-store, foo=bar"], Freshness::default()),
+            (vec!["min-fresh=60"], fresh(60)),
+            (vec!["Min-Fresh=\"60\""], fresh(60)),
+            (vec!["min-fresh=60", "min-fresh=90, min-fresh=7"], fresh(90)),
+            (vec!["min-fresh=99999999999999999999"], fresh(u64::MAX)),
+            (vec!["min-fresh=0"], fresh(0)),
+            (vec!["a=\"x, no-cache, y\", min-fresh=5"], fresh(5)),
+            (vec!["a=\"x", "min-fresh=5"], fresh(5)),
+            (vec!["no-cached, xno-cache, no cache, only-if-cached-x"], Freshness::default()),
+            (vec!["no-cache,ONLY-IF-CACHED ,\tmin-fresh=5"], all),
+        ] {
+            assert_eq!(parse_values(&values), Ok(freshness), "{values:?}");
+        }
+    }
+
+    #[test]
+    fn malformed_directives_are_rejected() {
+        for value in [
+            "min-fresh",
+            "min-fresh=",
+            "min-fresh=-1",
+            "min-fresh=1.5",
+            "min-fresh=1s",
+            "min-fresh=\"1",
+            "min-fresh= 1",
+            "min-fresh =1",
+            "min-fresh=\"\"",
+            "min-fresh=1, min-fresh",
+            "no-cache =1",
+            "no-cache=",
+            "no-cache=1",
+            "only-if-cached=true",
+        ] {
+            assert!(matches!(parse_values(&[value]), Err(Problem::InvalidRequest(_))), "{value}");
+        }
+        let mut headers = HeaderMap::new();
+        headers.append(CACHE_CONTROL, HeaderValue::from_bytes(b"no-cache, \xff").unwrap());
+        assert_eq!(parse_cache_control(&headers), Err(MALFORMED_CACHE_CONTROL));
     }
 }

@@ -20,7 +20,6 @@ use actix_web::{
 pub(super) use self::counts::Route;
 use self::counts::{Counts, OK};
 use super::{
-    connections::Connections,
     request::{self, MAX_METHOD, ME_CUSTOMER},
     request_id::{REQUEST_ID, RequestId},
 };
@@ -31,7 +30,7 @@ use crate::{
     customer::{CustomerId, CustomerRef, CustomerRefKey},
     metrics::{GaugeGuard, Metrics},
     problem::Problem,
-    server::Drain,
+    server::{Connections, Drain},
     settings::AccessLog,
     traces::{Parent, Span, TraceContext, TraceId, Tracer},
 };
@@ -62,7 +61,7 @@ pub struct RequestLog {
 
 /// A request on its way, with what its log line and its span will contain.
 pub(super) struct InFlightRequest {
-    /// When the request was parsed. Checks of expiry use it, too: each reading of the clocks takes time.
+    /// When the request arrived. A cached token is checked against it: each reading of the clocks takes time.
     now: Moment,
     route: Route,
     method: Method,
@@ -105,13 +104,14 @@ impl RequestLog {
     pub(super) fn start(&self, request: &Request) -> InFlightRequest {
         let headers = request.headers();
         let traceparent = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
+        let trace = traceparent.and_then(TraceContext::parse);
         InFlightRequest {
             now: self.clock.moment(),
             route: request::route(request),
             method: request.method().clone(),
             request_id: RequestId::of(headers),
-            trace: traceparent.and_then(TraceContext::parse),
-            span: server_span::start(&self.tracer, request),
+            span: server_span::start(&self.tracer, request, trace.as_ref()),
+            trace,
             caller: OnceCell::new(),
             customer_ref: Cell::new(None),
             cache: Cell::new(NO_LOOKUP),

@@ -1,11 +1,19 @@
 //! Builds the successful response of `/me/customer`: the customer's JSON, and headers about its
-//! source and freshness.
+//! source and freshness. Any response also keeps the unread body of its request.
 
-use std::{fmt, io::Write as _};
+use std::{
+    fmt,
+    io::Write as _,
+    pin::Pin,
+    task::{Context, Poll},
+};
 
 use actix_web::{
     HttpResponse,
+    body::{BodySize, BoxBody, MessageBody},
+    dev::Payload,
     http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue},
+    web::Bytes,
 };
 
 use crate::{
@@ -74,6 +82,39 @@ fn value(text: fmt::Arguments<'_>) -> HeaderValue {
     HeaderValue::from_bytes(written).unwrap_or(HeaderValue::from_static(""))
 }
 
+/// The body of a response, and the unread body of its request.
+struct WithUnread {
+    response: BoxBody,
+    _unread: Payload,
+}
+
+/// The response to a request whose body is `unread`. The body is kept until the response is sent.
+///
+/// No public route accepts a body. If the body were dropped before the response is sent, actix would read
+/// a chunked one to its end, without a time limit. A body that is kept makes actix close the connection
+/// after the response.
+pub(super) fn keep_unread_body(unread: Payload, response: HttpResponse) -> HttpResponse {
+    if matches!(unread, Payload::None) {
+        return response;
+    }
+    response.map_body(|_, response| BoxBody::new(WithUnread { response, _unread: unread }))
+}
+
+impl MessageBody for WithUnread {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.response.size()
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.response).poll_next(context)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -105,6 +146,7 @@ mod tests {
                 detail,
                 ttl: Duration::from_millis(780_999),
                 expires_in: None,
+                link: None,
             };
             assert_eq!(cache_status(&found), format!("juspay-bff; {text}"));
         }

@@ -57,7 +57,7 @@ pub(super) struct ConnectionLimits {
     /// first request.
     pub(super) request_time: Duration,
     pub(super) clock: Arc<dyn Clock>,
-    /// Cancelled when the listener has closed.
+    /// Cancelled when the listener is about to close.
     pub(super) closing: CancellationToken,
 }
 

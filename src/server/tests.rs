@@ -92,8 +92,8 @@ async fn handlers_see_the_names_of_the_client_certificate() {
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots);
-    let stranger = builder.clone().with_no_client_auth();
-    assert!(response(address, &stranger).await.ends_with("None"));
+    let without_certificate = builder.clone().with_no_client_auth();
+    assert!(response(address, &without_certificate).await.ends_with("None"));
     let own_key = PrivateKeyDer::from_pem_slice(own_key.as_bytes()).unwrap();
     let gateway = builder.with_client_auth_cert(vec![der(&own)], own_key).unwrap();
     let peer = PeerCertificate {

@@ -81,6 +81,11 @@ impl<'t> WebAddress<'t> {
         hosts.iter().any(|listed| listed.eq_ignore_ascii_case(host))
     }
 
+    /// Whether the scheme is `https`.
+    pub(super) fn is_https(&self) -> bool {
+        self.parts.scheme == "https"
+    }
+
     /// Whether the host is not a loopback address.
     pub(super) fn is_remote(&self) -> bool {
         self.host.is_some_and(|host| !is_loopback_host(host))

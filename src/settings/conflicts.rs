@@ -20,6 +20,7 @@ pub(super) fn check(settings: &Settings, reader: &mut Reader<'_>) {
     server::tls::check(server, reader);
     server.check_shutdown(juspay.deadline, reader);
     juspay::check_plain_http(reader);
+    juspay::check_egress_proxy(reader);
     traces::check_headers(reader);
     juspay::check_api_key(reader);
     cache.check(reader);

@@ -31,6 +31,12 @@ pub struct Faults {
 }
 
 impl Faults {
+    /// Faults that another module found.
+    #[must_use]
+    pub fn new(faults: Vec<Fault>, warnings: Vec<Fault>) -> Self {
+        Self { faults, warnings }
+    }
+
     /// Iterates over the faults, without warnings.
     pub fn iter(&self) -> std::slice::Iter<'_, Fault> {
         self.faults.iter()

@@ -9,6 +9,8 @@ use secrecy::SecretString;
 
 pub use crate::customer::CustomerIdForm;
 
+use crate::net::{Origin, UrlParts};
+
 use super::{
     address::{WebAddress, is_exposed, no_query},
     fault::Violation,
@@ -43,6 +45,10 @@ pub struct Juspay {
     pub api_version: Option<String>,
     /// `juspay.ca_file`: PEM root certificates, in addition to the built-in ones.
     pub ca_file: Option<PathBuf>,
+    /// `juspay.egress_proxy`: the HTTP proxy through which Juspay is reached.
+    pub egress_proxy: Option<Origin>,
+    /// `juspay.egress_proxy_credentials_file`
+    pub egress_proxy_credentials: Option<PathBuf>,
     /// `juspay.connect_timeout`
     pub connect_timeout: Duration,
     /// `juspay.try_timeout`
@@ -113,6 +119,8 @@ impl Juspay {
             customer_id_form: reader.filled_or(form, CustomerIdForm::Merchant),
             api_version: reader.at("juspay.api_version").text(header_value),
             ca_file: reader.at("juspay.ca_file").file(validate_roots),
+            egress_proxy: reader.at(EGRESS_PROXY).text(egress_proxy),
+            egress_proxy_credentials: reader.at(PROXY_CREDENTIALS).file(validate_credentials),
             connect_timeout: reader.duration("juspay.connect_timeout", times.clone()),
             try_timeout: reader.duration("juspay.try_timeout", times.clone()),
             deadline: reader.duration("juspay.deadline", times),
@@ -144,6 +152,34 @@ pub(super) fn check_plain_http(reader: &mut Reader<'_>) {
         let fix = "use https, or set juspay.allow_plain_http = true if the network to Juspay is \
                    private";
         reader.conflict(&[BASE_URL], reason, fix);
+    }
+}
+
+/// The HTTP proxy towards Juspay.
+const EGRESS_PROXY: &str = "juspay.egress_proxy";
+
+const PROXY_CREDENTIALS: &str = "juspay.egress_proxy_credentials_file";
+
+/// Only TLS hides the API key from the proxy, and the proxy must be able to reach the same host.
+pub(super) fn check_egress_proxy(reader: &mut Reader<'_>) {
+    if !reader.is_set(EGRESS_PROXY) {
+        if reader.is_set(PROXY_CREDENTIALS) && reader.is_valid(PROXY_CREDENTIALS) {
+            let reason = "is set, but juspay.egress_proxy is not";
+            let fix = "set juspay.egress_proxy, or remove the credentials";
+            reader.conflict(&[PROXY_CREDENTIALS], reason, fix);
+        }
+        return;
+    }
+    let Some(address) = reader.raw_text(BASE_URL).and_then(WebAddress::read) else { return };
+    let keys = [EGRESS_PROXY, BASE_URL];
+    if address.exposed() {
+        let reason = "juspay.base_url is plain http, so the proxy could read the API key";
+        reader.conflict(&keys, reason, "use https in juspay.base_url");
+    } else if !address.is_remote() {
+        let reason = "juspay.base_url is a loopback address, which the proxy would look for on its \
+                      own machine";
+        let fix = "write Juspay's own address to juspay.base_url, or remove juspay.egress_proxy";
+        reader.conflict(&keys, reason, fix);
     }
 }
 
@@ -214,6 +250,30 @@ fn no_endpoint(address: &WebAddress<'_>) -> Option<Violation> {
     (has_endpoint || (is_juspay_host && has_path)).then(|| Violation::new(reason, fix))
 }
 
+/// Only the connection to the proxy is plain http: TLS to Juspay passes through it.
+fn egress_proxy(text: &str) -> Result<Origin, Vec<Violation>> {
+    if UrlParts::split(text).is_some_and(|parts| parts.authority.contains('@')) {
+        let reason = "contains a user name or a password";
+        let fix = "write them to a file as USER:PASSWORD, and its path to \
+                   juspay.egress_proxy_credentials_file";
+        return Err(vec![Violation::new(reason, fix)]);
+    }
+    let fix = "write host and port of an HTTP proxy, such as \"http://proxy.internal:3128\"";
+    WebAddress::parse(text, &[no_query, no_path, not_https])?;
+    Origin::parse(text).ok_or_else(|| vec![Violation::new("is not an address", fix)])
+}
+
+fn no_path(address: &WebAddress<'_>) -> Option<Violation> {
+    let has_path = address.segments().next().is_some();
+    has_path.then(|| Violation::new("has a path", "write only scheme, host and port"))
+}
+
+fn not_https(address: &WebAddress<'_>) -> Option<Violation> {
+    let fix = "write http://; TLS to Juspay is inside the tunnel, and TLS to the proxy itself is not \
+               supported";
+    address.is_https().then(|| Violation::new("begins with https://", fix))
+}
+
 /// Visible ASCII (RFC 9110 §5.5). None of these values contains a space.
 fn header_value(text: &str) -> Result<String, Violation> {
     let fix = "write it as Juspay shows it, in ASCII and without spaces";
@@ -243,6 +303,18 @@ fn api_key(text: &str) -> Result<(), Vec<Violation>> {
     .map(|(_, reason)| Violation::new(reason, fix))
     .collect();
     if violations.is_empty() { Ok(()) } else { Err(violations) }
+}
+
+/// RFC 7617 §2: a user name without a colon, and no control characters.
+fn validate_credentials(path: &Path) -> Result<(), Violation> {
+    read_text(path, |text| {
+        let has_user = text.split_once(':').is_some_and(|(user, _)| !user.is_empty());
+        if has_user && !text.contains(char::is_control) {
+            return Ok(());
+        }
+        let reason = "the file's content is not a user name and a password";
+        Err(Violation::new(reason, "write one line, USER:PASSWORD"))
+    })
 }
 
 fn validate_api_key(path: &Path) -> Result<(), Violations> {

@@ -2,10 +2,13 @@
 
 use std::{num::NonZeroU32, path::PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::{fault::Violation, files::is_readable, reader::Reader, value::one_of};
 
-/// `log.level`
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// `log.level`, in the order of verbosity.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the names are the documentation")]
 pub enum LogLevel {
     Error,
@@ -66,14 +69,20 @@ impl Log {
 
 impl LogLevel {
     fn parse(text: &str) -> Result<Self, Violation> {
-        let levels = [
-            ("error", Self::Error),
-            ("warn", Self::Warn),
-            ("info", Self::Info),
-            ("debug", Self::Debug),
-            ("trace", Self::Trace),
-        ];
-        one_of(text, Some("a log level"), &levels)
+        let levels = [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
+        one_of(text, Some("a log level"), &levels.map(|level| (level.as_str(), level)))
+    }
+
+    /// Its name in the settings.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
     }
 }
 

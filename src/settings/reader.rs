@@ -35,6 +35,8 @@ pub(super) struct Reader<'v> {
     sources_complete: bool,
     /// Keys whose environment variable is empty, with the variable's name. They count as unset.
     empty: BTreeMap<String, String>,
+    /// See [`super::Sources::mounted`].
+    mounts: Option<&'v [PathBuf]>,
     known: BTreeSet<String>,
     faults: Vec<Fault>,
     warnings: Vec<Fault>,
@@ -48,6 +50,7 @@ impl<'v> Reader<'v> {
             root,
             sources_complete,
             empty: BTreeMap::new(),
+            mounts: None,
             known: BTreeSet::new(),
             faults: Vec::new(),
             warnings: Vec::new(),
@@ -59,6 +62,11 @@ impl<'v> Reader<'v> {
     /// Adds the keys whose environment variable is empty.
     pub(super) fn with_empty(self, empty: BTreeMap<String, String>) -> Self {
         Self { empty, ..self }
+    }
+
+    /// With directories, files are not read, but must be below one of them.
+    pub(super) fn with_mounts(self, mounts: Option<&'v [PathBuf]>) -> Self {
+        Self { mounts, ..self }
     }
 
     /// The setting `key`, which may be unset. The caller then reads it by its type.
@@ -274,6 +282,14 @@ impl<'v> Reader<'v> {
     }
 }
 
+fn is_mounted(path: &Path, mounts: &[PathBuf]) -> Result<(), Violation> {
+    if mounts.iter().any(|mount| path.starts_with(mount)) {
+        return Ok(());
+    }
+    let fix = "mount a Secret or a ConfigMap at its directory (volumeMounts), or correct the path";
+    Err(Violation::new("the file is in no volume of the container", fix))
+}
+
 /// Why a name does not match `[a-z][a-z0-9_]*`, if so.
 fn fault_of_name(name: &str) -> Option<&'static str> {
     let is_name_byte = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
@@ -387,9 +403,14 @@ impl Setting<'_, '_> {
         self,
         check: impl FnOnce(&Path) -> Result<(), E>,
     ) -> Option<PathBuf> {
+        let mounts = self.reader.mounts;
         self.text(|text| {
             let path = PathBuf::from(text);
-            check(&path).map(|()| path)
+            match mounts {
+                None => check(&path).map_err(Into::into)?,
+                Some(mounts) => is_mounted(&path, mounts)?,
+            }
+            Ok::<_, Violations>(path)
         })
     }
 

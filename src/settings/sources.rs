@@ -28,6 +28,7 @@ const MAX_FILE_BYTES: u64 = 1024 * 1024;
 pub struct Sources {
     documents: Vec<Document>,
     environment: Vec<(String, String)>,
+    mounts: Option<Vec<PathBuf>>,
 }
 
 #[derive(Clone)]
@@ -79,6 +80,13 @@ impl Sources {
         self
     }
 
+    /// The settings of a container elsewhere, with volumes at these paths: the files that settings
+    /// name are not read, but must be in one of its volumes.
+    #[must_use]
+    pub fn mounted(self, mounts: Vec<PathBuf>) -> Self {
+        Self { mounts: Some(mounts), ..self }
+    }
+
     /// Reads, merges and validates all sources, including the files that settings name.
     ///
     /// # Errors
@@ -90,7 +98,9 @@ impl Sources {
         let layers = self.layers(&mut faults);
         let sources_complete = faults.is_empty();
         let merged = merge(layers, &mut faults);
-        let mut reader = Reader::new(&merged, sources_complete).with_empty(self.empty_variables());
+        let mut reader = Reader::new(&merged, sources_complete)
+            .with_empty(self.empty_variables())
+            .with_mounts(self.mounts.as_deref());
         let settings = Settings::read(&mut reader);
         conflicts::check(&settings, &mut reader);
         let mut warnings = self.warnings();
@@ -239,6 +249,7 @@ impl fmt::Debug for Sources {
         f.debug_struct("Sources")
             .field("documents", &self.documents)
             .field("environment", &names)
+            .field("mounts", &self.mounts)
             .finish()
     }
 }

@@ -1,5 +1,11 @@
 //! W3C Trace Context: parses the client's `traceparent` and creates the one for Juspay.
 
+// Untrusted input is parsed here.
+#![cfg_attr(
+    not(test),
+    deny(clippy::as_conversions, clippy::arithmetic_side_effects, clippy::indexing_slicing)
+)]
+
 use std::fmt;
 
 /// A trace's id, never zero.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use prometheus::IntCounter;
 
-use super::{Kind, Parent, Queue, Record, Sampling, Span, Tracer, Value, Waiting};
+use super::{Kind, Parent, Queue, Record, Sampling, Span, TraceContext, Tracer, Value, Waiting};
 use crate::clock::{Clock as _, later, manual::ManualClock};
 
 const START: &str = "2026-01-01T00:00:00Z";
@@ -32,7 +32,7 @@ impl Rig {
     }
 
     fn draw(&self) -> Parent {
-        self.tracer.draw(|| None).unwrap()
+        self.tracer.draw(None).unwrap()
     }
 }
 
@@ -43,22 +43,22 @@ fn header(flags: &str) -> String {
 #[test]
 fn untrusted_clients_do_not_decide_what_is_sampled() {
     for flags in ["00", "01"] {
-        let header = header(flags);
-        let sent = || Some(&*header);
+        let context = TraceContext::parse(&header(flags));
+        let sent = context.as_ref();
         assert!(rig(1.0, false).tracer.draw(sent).is_some(), "{flags}");
         assert!(rig(0.0, false).tracer.draw(sent).is_none(), "{flags}");
         let trusted = flags == "01";
         assert_eq!(rig(1.0, true).tracer.draw(sent).is_some(), trusted, "{flags}");
         assert_eq!(rig(0.0, true).tracer.draw(sent).is_some(), trusted, "{flags}");
     }
-    assert!(rig(1.0, true).tracer.draw(|| Some("nonsense")).is_some());
-    assert!(rig(0.0, true).tracer.draw(|| None).is_none());
+    assert!(rig(1.0, true).tracer.draw(TraceContext::parse("nonsense").as_ref()).is_some());
+    assert!(rig(0.0, true).tracer.draw(None).is_none());
 }
 
 #[test]
 fn configured_share_of_requests_is_sampled() {
     let rig = rig(0.25, false);
-    let drawn = (0..4000).filter(|_| rig.tracer.draw(|| None).is_some()).count();
+    let drawn = (0..4000).filter(|_| rig.tracer.draw(None).is_some()).count();
     assert!((800..1200).contains(&drawn), "{drawn}");
 }
 
@@ -66,7 +66,7 @@ fn configured_share_of_requests_is_sampled() {
 fn span_of_a_request_that_is_not_sampled_is_empty() {
     let tracer = Tracer::off();
     assert!(!tracer.is_on());
-    assert!(tracer.draw(|| panic!("not called")).is_none());
+    assert!(tracer.draw(None).is_none());
     let span = Parent::default().begin("work", Kind::Internal);
     span.set("key", true);
     span.name("name", "text");
@@ -79,8 +79,8 @@ fn span_of_a_request_that_is_not_sampled_is_empty() {
 #[test]
 fn span_joins_the_clients_trace_or_starts_a_new_one() {
     let mut rig = rig(1.0, false);
-    let header = header("01");
-    let span = rig.tracer.draw(|| Some(&header)).unwrap().begin("served", Kind::Server);
+    let context = TraceContext::parse(&header("01"));
+    let span = rig.tracer.draw(context.as_ref()).unwrap().begin("served", Kind::Server);
     let place = span.place().unwrap();
     assert_eq!(place.trace_id.to_string(), TRACE_ID);
     drop(span.parent().begin("within", Kind::Internal));
@@ -139,7 +139,7 @@ fn spans_beyond_the_queue_are_lost_and_counted() {
     drop(rig.draw().begin("work", Kind::Internal));
     assert_eq!(rig.lost.get(), 5000 - 4096);
     drop(rig.waiting);
-    drop(rig.tracer.draw(|| None).unwrap().begin("work", Kind::Internal));
+    drop(rig.tracer.draw(None).unwrap().begin("work", Kind::Internal));
     assert_eq!(rig.lost.get(), 5001 - 4096, "the queue has no output");
 }
 

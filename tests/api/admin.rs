@@ -1,7 +1,8 @@
-//! The admin listener: open routes, access control and purges. `logs`, `lost_lines`, `metrics` and
-//! `page` test what operators see; `connections` tests the connections.
+//! The admin listener: open routes, access control and purges. `log_level`, `logs`, `lost_lines`,
+//! `metrics` and `page` test what operators see; `connections` tests the connections.
 
 mod connections;
+mod log_level;
 mod logs;
 mod lost_lines;
 mod metrics;
@@ -20,7 +21,7 @@ use tokio::{
     net::UnixStream,
 };
 
-use crate::support::{Phone, Reply, Stage, World, guard, until, with_timeout};
+use crate::support::{Client, Reply, Stage, World, guard, until, with_timeout};
 
 /// Listens on all addresses.
 const EXPOSED: &str = "server.admin_listen = \"0.0.0.0:0\"";
@@ -31,7 +32,7 @@ fn is_rejected(reply: &Reply, status: u16, code: &str) {
     assert_eq!(reply.header("cache-control"), Some("no-store"));
 }
 
-async fn purge(admin: &Phone, body: Value) -> Reply {
+async fn purge(admin: &Client, body: Value) -> Reply {
     admin.post("/cache/purge", &body).await
 }
 
@@ -65,18 +66,18 @@ async fn probes_and_metrics_are_open_on_any_address() {
 async fn purged_customer_is_fetched_again() {
     let world = World::new().await;
     let calls = |customer| world.simulator().calls(customer);
-    let before = world.phone("alice").me().await.token();
-    world.phone("bob").me().await;
+    let before = world.client("alice").me().await.token();
+    world.client("bob").me().await;
     assert_eq!(purged(&purge(&world.admin(), json!({"customer_id": "alice"})).await), 1);
-    let after = world.phone("alice").me().await;
+    let after = world.client("alice").me().await;
     assert_eq!(after.cache_status(), "juspay-bff; fwd=uri-miss; stored; ttl=779");
     assert_ne!(after.token(), before);
-    world.phone("bob").me().await;
+    world.client("bob").me().await;
     assert_eq!((calls("alice"), calls("bob")), (2, 1));
 
     assert_eq!(purged(&purge(&world.admin(), json!({"all": true})).await), 2);
-    world.phone("alice").me().await;
-    world.phone("bob").me().await;
+    world.client("alice").me().await;
+    world.client("bob").me().await;
     assert_eq!((calls("alice"), calls("bob")), (3, 2));
 
     assert_eq!(purged(&purge(&world.admin(), json!({"customer_id": "carol"})).await), 0);
@@ -85,7 +86,7 @@ async fn purged_customer_is_fetched_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn purge_requires_exactly_one_customer_or_all() {
     let world = World::new().await;
-    world.phone("alice").me().await;
+    world.client("alice").me().await;
     for body in [
         json!({}),
         json!([]),
@@ -107,7 +108,7 @@ async fn purge_requires_exactly_one_customer_or_all() {
                     Connection: close\r\n\r\nall: true";
     is_rejected(&world.admin().raw(not_json).await, 400, "invalid_request");
     is_rejected(&world.admin().request("POST", "/cache/purge", "").await, 400, "invalid_request");
-    world.phone("alice").me().await;
+    world.client("alice").me().await;
     assert_eq!(world.simulator().calls("alice"), 1, "nothing was purged");
 }
 
@@ -165,14 +166,14 @@ async fn requests_from_web_pages_are_rejected_on_loopback() {
 #[tokio::test(flavor = "multi_thread")]
 async fn admin_actions_are_disabled_on_other_addresses_without_a_token_file() {
     let world = World::with(EXPOSED).await;
-    world.phone("alice").me().await;
+    world.client("alice").me().await;
     let mut admin = world.admin();
     for token in [None, Some("guess".to_owned())] {
         admin.token = token;
         is_rejected(&purge(&admin, json!({"all": true})).await, 403, "admin_disabled");
     }
     is_rejected(&admin.get("/nothing").await, 404, "not_found");
-    world.phone("alice").me().await;
+    world.client("alice").me().await;
     assert_eq!(world.simulator().calls("alice"), 1);
 }
 
@@ -189,7 +190,7 @@ async fn admin_token_is_required_on_other_addresses() {
     let settings = token_file(directory.path(), "secret-1\n");
     let world = World::with(&format!("{EXPOSED}\n{settings}")).await;
     let with = async |token: Option<&str>| {
-        let admin = Phone::new(world.service.admin, token.map(str::to_owned));
+        let admin = Client::new(world.service.admin, token.map(str::to_owned));
         purge(&admin, json!({"all": true})).await
     };
     let missing = with(None).await;
@@ -244,7 +245,7 @@ async fn both_listeners_work_on_unix_sockets() {
         let mode = std::fs::metadata(path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o660, "{}", path.display());
     }
-    let token = world.phone("alice").token.unwrap();
+    let token = world.client("alice").token.unwrap();
     let request = format!(
         "GET /me/customer HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
          Authorization: Bearer {token}\r\n\r\n"

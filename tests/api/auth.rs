@@ -64,7 +64,7 @@ fn assert_rejected(what: &str, reply: &Reply, status: u16, code: &str, challenge
 #[tokio::test(flavor = "multi_thread")]
 async fn malformed_authorization_headers_are_distinguished() {
     let world = World::new().await;
-    let valid = world.phone("alice").token.unwrap();
+    let valid = world.client("alice").token.unwrap();
     let long = "x".repeat(8193);
     for (lines, status, code, challenge) in [
         ("", 401, "missing_token", BARE),
@@ -91,22 +91,22 @@ async fn malformed_authorization_headers_are_distinguished() {
         ),
         (&format!("Authorization: Bearer {long}\r\n"), 400, "token_too_large", INVALID_REQUEST),
     ] {
-        let reply = world.stranger().request("GET", "/me/customer", lines).await;
+        let reply = world.anonymous().request("GET", "/me/customer", lines).await;
         assert_rejected(lines, &reply, status, code, Some(challenge));
     }
     assert_eq!(world.simulator().total_requests(), 0);
     // The scheme ignores case, and the rejections before do not count against the token.
     let lines = format!("authorization: bEARER {valid}\r\n");
-    assert_eq!(world.stranger().request("GET", "/me/customer", &lines).await.status, 200);
+    assert_eq!(world.anonymous().request("GET", "/me/customer", &lines).await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_in_the_query_are_rejected() {
     let world = World::new().await;
-    let token = world.phone("alice").token.unwrap();
-    for phone in [world.stranger(), world.phone("alice")] {
+    let token = world.client("alice").token.unwrap();
+    for client in [world.anonymous(), world.client("alice")] {
         for query in [format!("access_token={token}"), format!("a=b&access%5Ftoken={token}")] {
-            let reply = phone.get(&format!("/me/customer?{query}")).await;
+            let reply = client.get(&format!("/me/customer?{query}")).await;
             assert_rejected(&query, &reply, 400, "invalid_request", None);
         }
     }
@@ -116,24 +116,24 @@ async fn tokens_in_the_query_are_rejected() {
 #[tokio::test(flavor = "multi_thread")]
 async fn all_invalid_tokens_get_the_same_response() {
     let stage = Stage::set().await;
-    let strange = second_issuer(&stage).await;
+    let untrusted = second_issuer(&stage).await;
     let world = stage.open_ready("").await;
-    let (issuer, strange, claims) = (world.issuer(), strange.issuer(), tokens::claims(&world));
+    let (issuer, untrusted, claims) = (world.issuer(), untrusted.issuer(), tokens::claims(&world));
     let mut responses = BTreeSet::new();
     let mut reasons = BTreeMap::new();
     let mut verdicts = Verdicts::of("tokens");
     // Each group is created when needed, because its times are exact to the second.
     let groups: [&dyn Fn() -> Vec<tokens::Invalid>; 3] = [
-        &|| tokens::forged(issuer, &claims, strange),
+        &|| tokens::forged(issuer, &claims, untrusted),
         &|| tokens::with_odd_headers(issuer, &claims),
-        &|| tokens::with_unfit_claims(&world, strange),
+        &|| tokens::with_unfit_claims(&world, untrusted),
     ];
     for (what, reason, token) in groups.into_iter().flat_map(|group| group()) {
         if reason == "unknown_key" {
             // The fetch of this cool-down was made for the invalid signatures.
             world.clock.advance(COOLDOWN);
         }
-        let reply = world.phone_holding(&token).me().await;
+        let reply = world.client_with_token(&token).me().await;
         assert_rejected(what, &reply, 401, "invalid_token", Some(INVALID_TOKEN));
         let mut problem = reply.json();
         problem["request_id"].take();
@@ -150,15 +150,15 @@ async fn all_invalid_tokens_get_the_same_response() {
     verdicts.compare();
     assert_eq!(responses.len(), 1, "the responses reveal which check failed: {responses:?}");
     assert_eq!(world.simulator().total_requests(), 0);
-    assert_eq!(world.phone("alice").me().await.status, 200);
+    assert_eq!(world.client("alice").me().await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn expired_tokens_get_their_own_code_if_otherwise_valid() {
     let world = World::with("auth.issuers.main.required_scopes = [\"pay\"]").await;
-    let reply = world.phone_with(&expired("alice")).me().await;
+    let reply = world.client_with(&expired("alice")).me().await;
     assert_rejected("expired, without a scope", &reply, 401, "expired_token", Some(INVALID_TOKEN));
-    let reply = world.phone_with(&expired("a/b")).me().await;
+    let reply = world.client_with(&expired("a/b")).me().await;
     assert_rejected(
         "expired, without a customer",
         &reply,
@@ -173,19 +173,19 @@ async fn expired_tokens_get_their_own_code_if_otherwise_valid() {
 async fn tokens_expire_at_max_token_age() {
     let world = World::with("auth.issuers.main.max_token_age = \"1h\"").await;
     let life = SignedDuration::from_hours(10);
-    let phone = world.phone_with(&MintRequest { life, ..MintRequest::of("alice") });
-    assert_eq!(phone.me().await.status, 200);
+    let client = world.client_with(&MintRequest { life, ..MintRequest::of("alice") });
+    assert_eq!(client.me().await.status, 200);
     world.clock.advance(Duration::from_millis(3_629_999));
-    assert_eq!(phone.me().await.status, 200);
-    let not_cached = world.phone_with(
+    assert_eq!(client.me().await.status, 200);
+    let not_cached = world.client_with(
         &MintRequest { life, ..MintRequest::of("alice") }.with("iat", world.clock_seconds() - 3629),
     );
     assert_eq!(not_cached.me().await.status, 200);
     world.clock.advance(Duration::from_secs(1));
-    for phone in [phone, not_cached] {
-        assert_rejected("too old", &phone.me().await, 401, "expired_token", Some(INVALID_TOKEN));
+    for client in [client, not_cached] {
+        assert_rejected("too old", &client.me().await, 401, "expired_token", Some(INVALID_TOKEN));
     }
-    let without_iat = world.phone_with(&MintRequest::of("alice").with("iat", Value::Null));
+    let without_iat = world.client_with(&MintRequest::of("alice").with("iat", Value::Null));
     assert_rejected("no iat", &without_iat.me().await, 401, "invalid_token", Some(INVALID_TOKEN));
 }
 
@@ -201,7 +201,7 @@ async fn missing_scopes_are_named_in_the_challenge() {
         alice().with("scp", json!(["pay"])),
         MintRequest { scope: Some("write".to_owned()), ..MintRequest::of("a/b") },
     ] {
-        let reply = world.phone_with(&wish).me().await;
+        let reply = world.client_with(&wish).me().await;
         assert_rejected(&format!("{wish:?}"), &reply, 403, "insufficient_scope", Some(challenge));
     }
     assert_eq!(world.simulator().total_requests(), 0);
@@ -210,7 +210,7 @@ async fn missing_scopes_are_named_in_the_challenge() {
         alice().with("scp", json!(["pay", "read"])),
         MintRequest { scope: Some("pay".to_owned()), ..alice() }.with("scp", "read"),
     ] {
-        assert_eq!(world.phone_with(&wish).me().await.status, 200, "{wish:?}");
+        assert_eq!(world.client_with(&wish).me().await.status, 200, "{wish:?}");
     }
 }
 
@@ -236,14 +236,14 @@ async fn tokens_without_a_usable_customer_never_reach_juspay() {
         // The app itself: `client_id` in the simulator's tokens.
         "juspay-bff-demo-app",
     ] {
-        let reply = world.phone(subject).me().await;
+        let reply = world.client(subject).me().await;
         assert_rejected(&format!("{subject:?}"), &reply, 403, "no_customer", None);
     }
     for sub in [Value::Null, json!(1.5), json!(true), json!(-0.0)] {
-        let reply = world.phone_with(&MintRequest::of("x").with("sub", sub.clone())).me().await;
+        let reply = world.client_with(&MintRequest::of("x").with("sub", sub.clone())).me().await;
         assert_rejected(&sub.to_string(), &reply, 403, "no_customer", None);
     }
-    let reply = world.phone_with(&MintRequest::of("app").with("azp", "app")).me().await;
+    let reply = world.client_with(&MintRequest::of("app").with("azp", "app")).me().await;
     assert_rejected("azp", &reply, 403, "no_customer", None);
     assert_eq!(world.simulator().total_requests(), 0);
 }
@@ -256,11 +256,11 @@ async fn unverified_email_addresses_are_rejected() {
         let wish = MintRequest::of("alice").with(claim, "a@b.example");
         let verified_claim = format!("{claim}_verified");
         for verified in [Value::Null, json!(false), json!("false"), json!(1)] {
-            let reply = world.phone_with(&wish.clone().with(&verified_claim, verified)).me().await;
+            let reply = world.client_with(&wish.clone().with(&verified_claim, verified)).me().await;
             assert_rejected(claim, &reply, 403, "no_customer", None);
         }
         assert_eq!(world.simulator().total_requests(), 0);
-        assert_eq!(world.phone_with(&wish.with(&verified_claim, true)).me().await.status, 200);
+        assert_eq!(world.client_with(&wish.with(&verified_claim, true)).me().await.status, 200);
         assert_eq!(world.simulator().calls("a@b.example"), 1);
     }
 }
@@ -268,21 +268,21 @@ async fn unverified_email_addresses_are_rejected() {
 #[tokio::test(flavor = "multi_thread")]
 async fn juspay_id_form_rejects_other_ids() {
     let world = World::with("juspay.customer_id_form = \"juspay\"").await;
-    let reply = world.phone("alice").me().await;
+    let reply = world.client("alice").me().await;
     assert_rejected("no cst_", &reply, 403, "no_customer", None);
     assert_eq!(world.simulator().total_requests(), 0);
-    assert_eq!(world.phone("cst_alice").me().await.json()["id"], "cst_alice");
+    assert_eq!(world.client("cst_alice").me().await.json()["id"], "cst_alice");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn failures_are_counted_by_reason() {
     let world = World::new().await;
-    world.stranger().me().await;
-    world.phone_holding("garbage").me().await;
-    world.phone_with(&expired("alice")).me().await;
-    world.phone("a/b").me().await;
-    world.phone_with(&MintRequest::of("alice").with("aud", "others")).me().await;
-    world.phone("alice").me().await;
+    world.anonymous().me().await;
+    world.client_with_token("garbage").me().await;
+    world.client_with(&expired("alice")).me().await;
+    world.client("a/b").me().await;
+    world.client_with(&MintRequest::of("alice").with("aud", "others")).me().await;
+    world.client("alice").me().await;
     for reason in ["missing_token", "not_jws", "expired", "no_customer", "audience"] {
         let series = format!("juspay_bff_auth_failures_total{{reason=\"{reason}\"}}");
         assert!((world.metric(&series).await - 1.0).abs() < f64::EPSILON, "{reason}");

@@ -13,7 +13,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::support::{
-    Phone, Stage, World,
+    Client, Stage, World,
     authority::Authority,
     guard,
     process::{Process, bff, run},
@@ -210,25 +210,25 @@ async fn fifo_in_place_of_a_file_delays_neither_other_files_nor_the_drain() {
         fs::remove_file(path).unwrap();
         fifo(path);
         let is_reported = async || warnings() > warnings_before || list_warnings() > list_before;
-        world.turn_until(label, SECOND, is_reported).await;
+        world.advance_until(label, SECOND, is_reported).await;
         // Its read hangs, while the others are read.
         let last = last_read(&world, label).await;
         let other = files.keys().find(|other| *other != label).unwrap();
         let others = last_read(&world, other).await;
         let are_read_further = async || last_read(&world, other).await > others + 10;
-        world.turn_until("further looks at the others", SECOND, are_read_further).await;
+        world.advance_until("further looks at the others", SECOND, are_read_further).await;
         assert_eq!(last_read(&world, label).await, last, "{label}");
         fs::remove_file(path).unwrap();
         fs::write(path, content).unwrap();
         let is_read = async || last_read(&world, label).await > last;
-        world.turn_until("the file is back", SECOND, is_read).await;
+        world.advance_until("the file is back", SECOND, is_read).await;
     }
     // The last file blocks again, until the process ends.
     let path = &files["api_key"];
     fs::remove_file(path).unwrap();
     fifo(path);
     world.clock.advance(Duration::from_secs(30));
-    world.service.turn().await;
+    world.service.run_pending_tasks().await;
     world.service.signal();
     until("the end", async || world.service.has_ended()).await;
 }
@@ -242,7 +242,7 @@ async fn previous_keys_remain_if_the_key_set_becomes_a_fifo() {
     fifo(&path);
     let failures = "juspay_bff_jwks_refreshes_total{issuer=\"main\",outcome=\"failure\"}";
     let has_failed = async || world.count(failures).await >= 2;
-    world.turn_until("failed looks", SECOND, has_failed).await;
+    world.advance_until("failed looks", SECOND, has_failed).await;
     assert!(!guard::log_lines(&format!("the file can't be read: {IS_A_FIFO}")).is_empty());
     assert_eq!(world.admin().get("/readyz").await.status, 200);
 }
@@ -270,7 +270,7 @@ async fn process_reloads_and_exits_at_sigterm_if_a_secret_becomes_a_fifo() {
     let mut serving = Process::start(bff(&["serve", "--config", config.to_str().unwrap()]));
     let line = serving.line_with("\"serving\"").await;
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-    let admin = Phone::new(line["admin"].as_str().unwrap().parse().unwrap(), None);
+    let admin = Client::new(line["admin"].as_str().unwrap().parse().unwrap(), None);
 
     fs::remove_file(path("key")).unwrap();
     fifo(&path("key"));

@@ -8,11 +8,11 @@ mod single_flight;
 mod store;
 mod token_life;
 
-use crate::support::{Phone, Reply, World};
+use crate::support::{Client, Reply, World};
 
 /// A response with a customer.
-async fn served(phone: &Phone) -> Reply {
-    let reply = phone.me().await;
+async fn served(client: &Client) -> Reply {
+    let reply = client.me().await;
     assert_eq!(reply.status, 200, "{}", reply.text());
     reply
 }

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use juspay_bff::{COMMIT, VERSION};
 
 use crate::support::{
-    Phone,
+    Client,
     process::{Process, bff, run},
 };
 
@@ -111,7 +111,7 @@ async fn demo_keeps_running_and_its_curl_line_works() {
     let url = curl.rsplit(' ').next().unwrap();
     let authority = url.trim().trim_start_matches("http://").trim_end_matches("/me/customer");
     demo.line_with("don't work in Juspay's real SDK").await;
-    let reply = Phone::new(authority.parse().unwrap(), Some(token)).me().await;
+    let reply = Client::new(authority.parse().unwrap(), Some(token)).me().await;
     assert_eq!(reply.json()["object_reference_id"], "alice");
     assert_eq!(demo.terminate().await, Some(0));
 }
@@ -155,7 +155,7 @@ async fn strict_simulator_rejects_customers_until_they_are_created() {
         simulator.line_with("Press Ctrl-C to stop").await;
         assert_eq!(simulator.stdout.contains("Strict: "), status == 404, "{}", simulator.stdout);
         let address = line.rsplit('/').next().unwrap().parse().unwrap();
-        let juspay = Phone::new(address, None);
+        let juspay = Client::new(address, None);
         let credentials = "Authorization: Basic c2ltX2tleTo=\r\nx-merchantid: sim_merchant\r\n";
         let reply = juspay.request("GET", "/customers/alice", credentials).await;
         assert_eq!(reply.status, status, "{flags:?}");

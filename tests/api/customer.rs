@@ -67,9 +67,9 @@ fn names(reply: &Reply) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn client_gets_its_customer_with_a_token() {
     let world = documented("").await;
-    let phone = world.phone("alice");
+    let client = world.client("alice");
     for cache_status in ["juspay-bff; fwd=uri-miss; stored; ttl=779", "juspay-bff; hit; ttl=779"] {
-        let reply = phone.me().await;
+        let reply = client.me().await;
         assert_eq!(reply.status, 200, "{}", reply.text());
         assert_eq!(reply.text(), format!("{RESPONSE}{OUR_TOKEN}}}"));
         assert_eq!(reply.header("content-type"), Some("application/json"));
@@ -83,15 +83,15 @@ async fn client_gets_its_customer_with_a_token() {
 #[tokio::test(flavor = "multi_thread")]
 async fn object_without_token_is_the_same_from_juspay_and_cache() {
     let world = documented("").await;
-    let phone = world.phone("alice");
+    let client = world.client("alice");
     for cache_status in ["juspay-bff; fwd=uri-miss; stored; ttl=779", "juspay-bff; hit; ttl=779"] {
-        let reply = phone.get(WITHOUT_TOKEN).await;
+        let reply = client.get(WITHOUT_TOKEN).await;
         assert_eq!(reply.text(), format!("{RESPONSE}}}"));
         assert_eq!(reply.header("juspay-token-expires-in"), None);
         assert_eq!(reply.cache_status(), cache_status);
     }
     // Its entry also serves requests with a token.
-    assert_eq!(phone.me().await.text(), format!("{RESPONSE}{OUR_TOKEN}}}"));
+    assert_eq!(client.me().await.text(), format!("{RESPONSE}{OUR_TOKEN}}}"));
     assert_eq!(world.simulator().calls("alice"), 1);
     let request = world.simulator().requests().pop().unwrap();
     assert_eq!(request.query, "options.get_client_auth_token=true");
@@ -101,9 +101,9 @@ async fn object_without_token_is_the_same_from_juspay_and_cache() {
 async fn customer_with_an_unusable_token_is_served_without_it() {
     let world = World::new().await;
     for customer in ["sim_no_token", "sim_null_juspay", "sim_expired", "sim_expires_20s"] {
-        let phone = world.phone(customer);
-        assert_eq!(phone.me().await.code(), "upstream_invalid_response", "{customer}");
-        let reply = phone.get(WITHOUT_TOKEN).await;
+        let client = world.client(customer);
+        assert_eq!(client.me().await.code(), "upstream_invalid_response", "{customer}");
+        let reply = client.get(WITHOUT_TOKEN).await;
         assert_eq!(reply.status, 200, "{customer}");
         assert_eq!(reply.json()["object_reference_id"], customer);
         assert_eq!(reply.json()["juspay"], Value::Null);
@@ -114,7 +114,7 @@ async fn customer_with_an_unusable_token_is_served_without_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn token_option_is_boolean_and_other_options_are_ignored() {
     let world = World::new().await;
-    let phone = world.phone("alice");
+    let client = world.client("alice");
     for (query, has_token) in [
         ("", true),
         ("options.get_client_auth_token=true", true),
@@ -123,12 +123,12 @@ async fn token_option_is_boolean_and_other_options_are_ignored() {
         ("options.other=1&get_client_auth_token=false", true),
         ("%ff=%zz&+", true),
     ] {
-        let reply = phone.get(&format!("/me/customer?{query}")).await;
+        let reply = client.get(&format!("/me/customer?{query}")).await;
         assert_eq!(reply.status, 200, "{query}: {}", reply.text());
         assert_eq!(names(&reply).contains(&"juspay".to_owned()), has_token, "{query}");
     }
     for value in ["", "=", "=1", "=TRUE", "=false%20", "=true&options.get_client_auth_token=true"] {
-        let reply = phone.get(&format!("/me/customer?options.get_client_auth_token{value}")).await;
+        let reply = client.get(&format!("/me/customer?options.get_client_auth_token{value}")).await;
         assert_eq!((reply.status, &*reply.code()), (400, "invalid_request"), "{value}");
         assert_eq!(reply.header("www-authenticate"), None);
     }
@@ -136,10 +136,20 @@ async fn token_option_is_boolean_and_other_options_are_ignored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn head_does_not_count_as_a_returned_token() {
+    let world = documented("").await;
+    let client = world.client("alice");
+    for (method, count) in [("HEAD", 0), ("HEAD", 0), ("GET", 1), ("HEAD", 1), ("GET", 2)] {
+        assert_eq!(client.request(method, "/me/customer", "").await.status, 200);
+        assert_eq!(world.count("juspay_bff_token_remaining_seconds_count").await, count);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn head_returns_get_without_the_body() {
     let world = documented("").await;
-    let phone = world.phone("alice");
-    let request = |method, path| phone.request(method, path, "X-Request-Id: same\r\n");
+    let client = world.client("alice");
+    let request = |method, path| client.request(method, path, "X-Request-Id: same\r\n");
     let first = request("HEAD", "/me/customer").await;
     assert_eq!((first.status, &*first.body), (200, &b""[..]));
     assert_eq!(first.cache_status(), "juspay-bff; fwd=uri-miss; stored; ttl=779");
@@ -156,9 +166,9 @@ async fn head_returns_get_without_the_body() {
         };
         assert_eq!(but_for_the_time(head), but_for_the_time(get), "{path}");
     }
-    let stranger = world.stranger().request("HEAD", "/me/customer", "").await;
-    assert_eq!((stranger.status, stranger.body.len()), (401, 0));
-    assert_eq!(stranger.header("www-authenticate"), Some("Bearer realm=\"juspay-bff\""));
+    let anonymous = world.anonymous().request("HEAD", "/me/customer", "").await;
+    assert_eq!((anonymous.status, anonymous.body.len()), (401, 0));
+    assert_eq!(anonymous.header("www-authenticate"), Some("Bearer realm=\"juspay-bff\""));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,11 +179,11 @@ async fn response_contains_only_wanted_fields() {
         ("\"email_address\"", &["email_address"]),
     ] {
         let world = documented(&format!("response.fields = [{fields}]")).await;
-        let reply = world.phone("alice").me().await;
+        let reply = world.client("alice").me().await;
         assert_eq!(names(&reply), expected);
         let has_token = expected.contains(&"juspay");
         assert_eq!(reply.header("juspay-token-expires-in").is_some(), has_token, "{fields}");
-        let without = world.phone("alice").get(WITHOUT_TOKEN).await;
+        let without = world.client("alice").get(WITHOUT_TOKEN).await;
         let expected: Vec<_> = expected.iter().copied().filter(|name| *name != "juspay").collect();
         assert_eq!(names(&without), expected);
     }
@@ -207,7 +217,7 @@ async fn unknown_and_missing_fields_are_tolerated() {
     ] {
         let customer = format!("{fault:?}");
         world.simulator().inject(FaultRule::always(Fault::Object(fault)).of(&customer));
-        let reply = world.phone(&customer).me().await;
+        let reply = world.client(&customer).me().await;
         assert_eq!(names(&reply), expected, "{fault:?}");
         if expected.contains(&"customer_id") {
             assert_eq!(reply.json()["customer_id"], customer);
@@ -218,31 +228,31 @@ async fn unknown_and_missing_fields_are_tolerated() {
 #[tokio::test(flavor = "multi_thread")]
 async fn cache_status_names_the_source() {
     let world = World::new().await;
-    let phone = world.phone("alice");
-    let gate = world.simulator().hold("alice");
+    let client = world.client("alice");
+    let latch = world.simulator().hold("alice");
     let request = || {
-        let phone = phone.clone();
-        tokio::spawn(async move { phone.me().await })
+        let client = client.clone();
+        tokio::spawn(async move { client.me().await })
     };
     let first = request();
-    gate.arrived(1).await;
+    latch.arrived(1).await;
     let second = request();
     let waiting = "juspay_bff_http_requests_waiting";
     until("the second one waits", async || world.metric(waiting).await > 1.0).await;
-    gate.release();
+    latch.release();
     let (first, second) = (first.await.unwrap(), second.await.unwrap());
     assert_eq!(first.cache_status(), "juspay-bff; fwd=uri-miss; stored; ttl=779");
     assert_eq!(second.cache_status(), "juspay-bff; fwd=uri-miss; collapsed");
     assert_eq!(first.token(), second.token());
 
     world.clock.advance(Duration::from_millis(10_500));
-    let hit = phone.me().await;
+    let hit = client.me().await;
     assert_eq!(hit.cache_status(), "juspay-bff; hit; ttl=768");
     assert_eq!(hit.header("juspay-token-expires-in"), Some("888"));
     // Below cache.min_remaining.
     world.clock.advance(Duration::from_mins(13));
     // Expiries have whole seconds; half of this second has passed on the server's clock.
-    let stale = phone.me().await;
+    let stale = client.me().await;
     assert_eq!(stale.cache_status(), "juspay-bff; fwd=stale; stored; ttl=778");
     assert_ne!(stale.token(), hit.token());
     assert_eq!(world.simulator().calls("alice"), 2);
@@ -253,20 +263,20 @@ async fn valid_request_id_is_returned_and_others_are_replaced() {
     let world = World::new().await;
     let longest = "x".repeat(128);
     let long = "x".repeat(129);
-    for (target, phone) in [
-        ("/me/customer", world.phone("alice")),
-        ("/me/customer", world.stranger()),
-        ("/nothing", world.stranger()),
+    for (target, client) in [
+        ("/me/customer", world.client("alice")),
+        ("/me/customer", world.anonymous()),
+        ("/nothing", world.anonymous()),
     ] {
         for sane in ["7f3d2c1a-4b5e_6.7", &*longest] {
-            let reply = phone.request("GET", target, &format!("X-Request-Id: {sane}\r\n")).await;
+            let reply = client.request("GET", target, &format!("X-Request-Id: {sane}\r\n")).await;
             assert_eq!(reply.header("x-request-id"), Some(sane));
         }
         for invalid in ["", "X-Request-Id: a b\r\n", &format!("X-Request-Id: {long}\r\n")] {
-            let made = phone.request("GET", target, invalid).await;
+            let made = client.request("GET", target, invalid).await;
             let id = made.header("x-request-id").unwrap().to_owned();
             assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
-            let another = phone.request("GET", target, invalid).await;
+            let another = client.request("GET", target, invalid).await;
             assert_ne!(another.header("x-request-id"), Some(&*id));
         }
     }

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use simulator::{ApiError, Fault, FaultRule};
 
-use crate::support::{Phone, Reply, World, until};
+use crate::support::{Client, Reply, World, until};
 
 fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
-impl Phone {
+impl Client {
     /// `GET /me/customer` with these `Cache-Control` directives.
     async fn get_with(&self, directives: &str) -> Reply {
         self.request("GET", "/me/customer", &format!("Cache-Control: {directives}\r\n")).await
@@ -29,9 +29,9 @@ fn assert_cache_status(reply: &Reply, cache_status: &str) {
 }
 
 /// A world in which alice's token was fetched 100 s ago and lives for another 799 s.
-async fn world_of_alice() -> (World, Phone, String) {
+async fn world_of_alice() -> (World, Client, String) {
     let world = World::new().await;
-    let alice = world.phone("alice");
+    let alice = world.client("alice");
     let first = alice.me().await;
     assert_cache_status(&first, "fwd=uri-miss; stored; ttl=779");
     world.clock.advance(secs(100));
@@ -50,7 +50,7 @@ async fn min_fresh_returns_a_token_with_enough_life() {
     let impossible = alice.get_with("min-fresh=99999999999999999999").await;
     assert_cache_status(&impossible, "hit; ttl=779; detail=min-fresh-unmet");
     assert_eq!((world.simulator().calls("alice"), impossible.token()), (2, unmet.token()));
-    let first = world.phone("bob").get_with("min-fresh=900").await;
+    let first = world.client("bob").get_with("min-fresh=900").await;
     assert_cache_status(&first, "fwd=uri-miss; stored; ttl=779; detail=min-fresh-unmet");
 }
 
@@ -72,7 +72,7 @@ async fn no_cache_returns_a_new_token() {
     let new = alice.get_with("no-cache").await;
     assert_cache_status(&new, "fwd=request; stored; ttl=779");
     assert_ne!(new.token(), old);
-    // It counts as new for 30 s, for all phones of the customer.
+    // It counts as new for 30 s, for all clients of the customer.
     world.clock.advance(secs(29));
     let same = alice.get_with("no-cache").await;
     assert_cache_status(&same, "hit; ttl=750");
@@ -85,12 +85,12 @@ async fn no_cache_returns_a_new_token() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_cache_joins_a_running_fetch() {
     let (world, alice, old) = world_of_alice().await;
-    let gate = world.simulator().hold("alice");
+    let latch = world.simulator().hold("alice");
     let concurrent = [alice.clone(), alice.clone()]
-        .map(|phone| tokio::spawn(async move { phone.get_with("no-cache").await }));
-    gate.arrived(1).await;
+        .map(|client| tokio::spawn(async move { client.get_with("no-cache").await }));
+    latch.arrived(1).await;
     world.until_waiting(2).await;
-    gate.release();
+    latch.release();
     let mut statuses = Vec::new();
     for twin in concurrent {
         let reply = twin.await.unwrap();
@@ -112,7 +112,7 @@ async fn no_cache_beyond_the_limit_returns_the_cached_token() {
         world.clock.advance(secs(30));
     }
     let world = World::with("limits.force_refresh_per_customer = \"1/min\"").await;
-    let (alice, bob) = (world.phone("alice"), world.phone("bob"));
+    let (alice, bob) = (world.client("alice"), world.client("bob"));
     assert_cache_status(&alice.me().await, "fwd=uri-miss; stored; ttl=779");
     assert_cache_status(&bob.me().await, "fwd=uri-miss; stored; ttl=779");
     world.clock.advance(secs(30));
@@ -145,13 +145,13 @@ async fn no_cache_in_an_outage_fails_and_the_cached_token_remains() {
         assert_eq!(kept.token(), old);
     }
     let (world, alice, old) = world_of_alice().await;
-    let gate = world.simulator().hold("alice");
+    let latch = world.simulator().hold("alice");
     let waiting = tokio::spawn({
         let alice = alice.clone();
         async move { alice.get_with("no-cache").await }
     });
-    gate.arrived(1).await;
-    world.turn(secs(5)).await;
+    latch.arrived(1).await;
+    world.advance(secs(5)).await;
     let refused = waiting.await.unwrap();
     assert_eq!((refused.status, refused.code().as_str()), (504, "upstream_timeout"));
     assert_eq!(alice.me().await.token(), old);
@@ -182,7 +182,7 @@ async fn only_if_cached_never_waits_for_juspay() {
     for directives in ["only-if-cached, no-cache", "no-cache,only-if-cached,min-fresh=1"] {
         assert_eq!(alice.get_with(directives).await.code(), "not_cached");
     }
-    let bob = world.phone("bob");
+    let bob = world.client("bob");
     for directives in ["only-if-cached", "Only-If-Cached, no-cache", "only-if-cached, min-fresh=1"]
     {
         let none = bob.get_with(directives).await;
@@ -232,7 +232,7 @@ async fn malformed_directives_are_rejected_and_unknown_ones_ignored() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rate_limited_request_receives_retry_after() {
     let world = World::with("limits.per_customer = \"3/min\"").await;
-    let (alice, bob) = (world.phone("alice"), world.phone("bob"));
+    let (alice, bob) = (world.client("alice"), world.client("bob"));
     for _ in 0..3 {
         assert_eq!(alice.me().await.status, 200);
     }
@@ -241,8 +241,8 @@ async fn rate_limited_request_receives_retry_after() {
     let after: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!((20..=30).contains(&after), "20 s, and half of it for jitter: {after}");
     assert_eq!(refused.json()["retryable"], true);
-    // The limit applies to the customer, not to the phone or to all customers.
-    assert_eq!(world.phone("alice").me().await.status, 429);
+    // The limit applies to the customer, not to the client or to all customers.
+    assert_eq!(world.client("alice").me().await.status, 429);
     assert_eq!(bob.me().await.status, 200);
     world.clock.advance(secs(20) - Duration::from_millis(1));
     assert_eq!(alice.me().await.status, 429);
@@ -266,7 +266,7 @@ async fn limits_can_be_disabled() {
         [cache]
         force_refresh_min_age = \"0s\"";
     let world = World::with(settings).await;
-    let alice = world.phone("alice");
+    let alice = world.client("alice");
     for _ in 0..20 {
         assert_eq!(alice.me().await.status, 200);
         assert_cache_status(&alice.get_with("no-cache").await, "fwd=request; stored; ttl=779");

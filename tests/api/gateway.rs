@@ -12,7 +12,7 @@ use tokio::{
 
 use crate::support::{
     Reply, Stage, World,
-    authority::{Authority, TlsPhone},
+    authority::{Authority, TlsClient},
     guard, until, with_timeout,
 };
 
@@ -51,9 +51,9 @@ async fn over_unix(path: &Path, lines: &str) -> Reply {
     parsed(&request, &with_timeout("an answer", exchange).await.unwrap())
 }
 
-async fn over_tls(phone: &TlsPhone, lines: &str) -> std::io::Result<Reply> {
+async fn over_tls(client: &TlsClient, lines: &str) -> std::io::Result<Reply> {
     let request = request(lines);
-    let mut stream = phone.connect().await?;
+    let mut stream = client.connect().await?;
     let exchange = async {
         stream.write_all(request.as_bytes()).await?;
         let mut bytes = Vec::new();
@@ -68,7 +68,7 @@ async fn over_tls(phone: &TlsPhone, lines: &str) -> std::io::Result<Reply> {
 async fn p1_over_loopback_only_the_header_names_the_customer() {
     let world = gateway_world("").await;
     let token = world.issuer().mint(&MintRequest::of("mallory")).unwrap();
-    let me = async |lines: &str| world.stranger().request("GET", "/me/customer", lines).await;
+    let me = async |lines: &str| world.anonymous().request("GET", "/me/customer", lines).await;
     for (lines, customer) in [
         ("X-Customer-Id: alice\r\n", "alice"),
         ("x-customer-id:bob \r\n", "bob"),
@@ -106,7 +106,7 @@ async fn p1_over_a_unix_socket_the_header_names_the_customer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_over_tls_only_the_configured_subject_is_accepted() {
-    let (servers, clients, strangers) = (Authority::new(), Authority::new(), Authority::new());
+    let (servers, clients, unknown) = (Authority::new(), Authority::new(), Authority::new());
     let directory = TempDir::new().unwrap();
     let ca = directory.path().join("clients.pem");
     std::fs::write(&ca, &clients.pem).unwrap();
@@ -124,16 +124,16 @@ async fn p1_over_tls_only_the_configured_subject_is_accepted() {
         let world = gateway_world(&settings).await;
         let address: SocketAddr = world.service.public;
         let alice = "X-Customer-Id: alice\r\n";
-        let gateway = servers.phone(address, Some(&clients.client("gateway")));
+        let gateway = servers.tls_client(address, Some(&clients.client("gateway")));
         assert_eq!(owner(&over_tls(&gateway, alice).await.unwrap()), "alice");
         for name in ["gateway2", "Gateway", "phone"] {
-            let other = servers.phone(address, Some(&clients.client(name)));
+            let other = servers.tls_client(address, Some(&clients.client(name)));
             let reply = over_tls(&other, alice).await.unwrap();
             assert_eq!((reply.status, &*reply.code()), (401, "invalid_token"), "{name}");
         }
-        let forged = servers.phone(address, Some(&strangers.client("gateway")));
-        for nobody in [servers.phone(address, None), forged] {
-            assert!(over_tls(&nobody, alice).await.is_err());
+        let forged = servers.tls_client(address, Some(&unknown.client("gateway")));
+        for rejected in [servers.tls_client(address, None), forged] {
+            assert!(over_tls(&rejected, alice).await.is_err());
         }
         assert_eq!(world.simulator().total_requests(), 1);
         let series = "juspay_bff_auth_failures_total{reason=\"untrusted_peer\"}";
@@ -155,9 +155,9 @@ async fn p1_forwarded_headers_are_ignored_without_gateway_mode() {
     ];
     for name in forwarded {
         let lines = format!("{name}: mallory\r\n");
-        let nobody = world.stranger().request("GET", "/me/customer", &lines).await;
-        assert_eq!((nobody.status, &*nobody.code()), (401, "missing_token"), "{name}");
-        let alice = world.phone("alice").request("GET", "/me/customer", &lines).await;
+        let anonymous = world.anonymous().request("GET", "/me/customer", &lines).await;
+        assert_eq!((anonymous.status, &*anonymous.code()), (401, "missing_token"), "{name}");
+        let alice = world.client("alice").request("GET", "/me/customer", &lines).await;
         assert_eq!(owner(&alice), "alice", "{name}");
     }
     assert_eq!(world.simulator().calls("mallory"), 0);

@@ -15,7 +15,7 @@ use simulator::{
 };
 use tempfile::TempDir;
 
-use crate::support::{Phone, Reply, Stage, World, guard, tls::TlsTerminator, until};
+use crate::support::{Client, Reply, Stage, World, guard, tls::TlsTerminator, until};
 
 /// `iss` of opaque tokens. The world's issuer mints them with it, so that one issuer can act as
 /// two.
@@ -70,8 +70,8 @@ impl Setup {
         self.world.issuer().mint(&wish.with("iss", ISSUER)).unwrap()
     }
 
-    fn phone(&self, subject: &str) -> Phone {
-        self.world.phone_holding(&self.mint(MintRequest::opaque(subject)))
+    fn client(&self, subject: &str) -> Client {
+        self.world.client_with_token(&self.mint(MintRequest::opaque(subject)))
     }
 
     fn calls(&self) -> u64 {
@@ -106,7 +106,7 @@ async fn application_tokens_name_no_customer() {
     let setup = Setup::new().await;
     for (sub, client) in [("app", "client_id"), ("app", "cid"), ("app@clients", "azp")] {
         let token = setup.mint(MintRequest::opaque(sub).with(client, "app"));
-        let reply = setup.world.phone_holding(&token).me().await;
+        let reply = setup.world.client_with_token(&token).me().await;
         assert_eq!((reply.status, &*reply.code()), (403, "no_customer"), "{sub} by {client}");
     }
     assert_eq!(setup.world.simulator().total_requests(), 0);
@@ -119,22 +119,22 @@ async fn signed_token_with_an_unknown_key_is_rejected_without_introspection() {
     setup.world.clock.advance(Duration::from_secs(60));
     setup.world.issuer().rotate(false).unwrap();
     // The new key makes the service fetch the key set, which no longer contains the old key.
-    assert_eq!(owner(&setup.world.phone("bob").me().await), "bob");
-    assert_invalid(&setup.world.phone_holding(&old).me().await);
+    assert_eq!(owner(&setup.world.client("bob").me().await), "bob");
+    assert_invalid(&setup.world.client_with_token(&old).me().await);
     assert_eq!(setup.calls(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_opaque_and_signed_tokens_return_their_own_customers() {
     let setup = Setup::new().await;
-    let (alice, bob) = (setup.phone("alice"), setup.phone("bob"));
+    let (alice, bob) = (setup.client("alice"), setup.client("bob"));
     for _ in ["first sight", "known"] {
         assert_eq!(owner(&alice.me().await), "alice");
         assert_eq!(owner(&bob.me().await), "bob");
     }
     assert_eq!((setup.calls(), setup.outcome("active").await), (2, 2));
-    assert_eq!(owner(&setup.world.phone("carol").me().await), "carol");
-    assert_invalid(&setup.world.phone_holding("opq_nobodys").me().await);
+    assert_eq!(owner(&setup.world.client("carol").me().await), "carol");
+    assert_invalid(&setup.world.client_with_token("opq_unknown").me().await);
     assert_eq!((setup.calls(), setup.outcome("inactive").await), (3, 1));
     let duration = "juspay_bff_auth_introspection_duration_seconds_count{issuer=\"opaque\"}";
     assert_eq!(setup.world.count(duration).await, 3);
@@ -144,7 +144,7 @@ async fn p1_opaque_and_signed_tokens_return_their_own_customers() {
 async fn p2_token_is_sent_to_its_issuer_in_the_body_only() {
     let setup = Setup::new().await;
     let token = setup.mint(MintRequest::opaque("alice"));
-    assert_eq!(owner(&setup.world.phone_holding(&token).me().await), "alice");
+    assert_eq!(owner(&setup.world.client_with_token(&token).me().await), "alice");
     let with_token: Vec<_> = setup.world.issuer().requests();
     let [introspection] = &with_token
         .iter()
@@ -167,11 +167,11 @@ async fn p2_token_is_sent_to_its_issuer_in_the_body_only() {
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_requests_with_one_token_cause_one_call() {
     let setup = Setup::new().await;
-    let phone = setup.phone("alice");
-    let gate = setup.world.issuer().hold(INTROSPECTION_PATH);
-    let pending = join_all((0..50).map(|_| phone.begin())).await;
+    let client = setup.client("alice");
+    let latch = setup.world.issuer().hold(INTROSPECTION_PATH);
+    let pending = join_all((0..50).map(|_| client.begin())).await;
     setup.world.until_waiting(50).await;
-    gate.release();
+    latch.release();
     for pending in pending {
         assert_eq!(owner(&pending.reply().await), "alice");
     }
@@ -182,15 +182,15 @@ async fn fifty_requests_with_one_token_cause_one_call() {
 #[tokio::test(flavor = "multi_thread")]
 async fn disconnected_client_does_not_cancel_the_introspection() {
     let setup = Setup::new().await;
-    let phone = setup.phone("alice");
-    let gate = setup.world.issuer().hold(INTROSPECTION_PATH);
-    let first = phone.begin().await;
+    let client = setup.client("alice");
+    let latch = setup.world.issuer().hold(INTROSPECTION_PATH);
+    let first = client.begin().await;
     setup.world.until_waiting(1).await;
-    let second = phone.begin().await;
+    let second = client.begin().await;
     setup.world.until_waiting(2).await;
     drop(first);
     setup.world.until_waiting(1).await;
-    gate.release();
+    latch.release();
     assert_eq!(owner(&second.reply().await), "alice");
     assert_eq!(setup.calls(), 1);
 }
@@ -199,35 +199,35 @@ async fn disconnected_client_does_not_cancel_the_introspection() {
 async fn token_revoked_at_its_issuer_is_rejected_once_the_cached_response_expires() {
     let setup = Setup::new().await;
     let token = setup.mint(MintRequest::opaque("alice"));
-    let phone = setup.world.phone_holding(&token);
-    assert_eq!(owner(&phone.me().await), "alice");
+    let client = setup.world.client_with_token(&token);
+    assert_eq!(owner(&client.me().await), "alice");
     setup.world.issuer().revoke(&token);
     setup.world.clock.advance(Duration::from_secs(59));
-    assert_eq!(owner(&phone.me().await), "alice");
+    assert_eq!(owner(&client.me().await), "alice");
     setup.world.clock.advance(Duration::from_secs(1));
-    assert_invalid(&phone.me().await);
+    assert_invalid(&client.me().await);
     assert_eq!(setup.calls(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn revocations_end_opaque_tokens_at_once() {
     let setup = Setup::new().await;
-    let phone = setup.phone("alice");
-    assert_eq!(owner(&phone.me().await), "alice");
+    let client = setup.client("alice");
+    assert_eq!(owner(&client.me().await), "alice");
     let now = setup.world.clock_seconds();
     let entry = json!({
         "issuer": ISSUER, "sub": "alice", "issued_before": now + 1, "expires": now + 1000,
     });
     assert_eq!(setup.world.admin().post("/revocations", &entry).await.status, 200);
-    assert_invalid(&phone.me().await);
+    assert_invalid(&client.me().await);
     setup.world.clock.advance(Duration::from_secs(60));
-    assert_invalid(&phone.me().await);
+    assert_invalid(&client.me().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p6_unreachable_issuer_rejects_only_unknown_tokens_with_503() {
     let setup = Setup::new().await;
-    let (known, new) = (setup.phone("alice"), setup.phone("bob"));
+    let (known, new) = (setup.client("alice"), setup.client("bob"));
     assert_eq!(owner(&known.me().await), "alice");
     setup.world.issuer().inject(INTROSPECTION_PATH, None, Fault::Reset);
     assert_eq!(owner(&known.me().await), "alice");
@@ -235,7 +235,11 @@ async fn p6_unreachable_issuer_rejects_only_unknown_tokens_with_503() {
     setup.world.clock.advance(Duration::from_secs(60));
     assert_unavailable(&known.me().await);
     assert_eq!(setup.outcome("unreachable").await, 2);
-    assert_eq!(owner(&setup.world.phone("carol").me().await), "carol", "token of the other issuer");
+    assert_eq!(
+        owner(&setup.world.client("carol").me().await),
+        "carol",
+        "token of the other issuer"
+    );
     setup.world.issuer().clear_faults();
     assert_eq!(owner(&known.me().await), "alice");
     assert_eq!(owner(&new.me().await), "bob");
@@ -244,16 +248,16 @@ async fn p6_unreachable_issuer_rejects_only_unknown_tokens_with_503() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p6_rejected_client_is_a_503_and_its_new_secret_is_used() {
     let setup = Setup::new().await;
-    let phone = setup.phone("alice");
+    let client = setup.client("alice");
     let new = setup.secret.replace("%&+", "new");
     setup.world.issuer().set_client(CLIENT, &new);
-    assert_unavailable(&phone.me().await);
+    assert_unavailable(&client.me().await);
     assert_eq!(setup.outcome("rejected_credentials").await, 1);
     std::fs::write(setup.files.path().join("secret"), new).unwrap();
     setup
         .world
-        .turn_until("the new secret", Duration::from_secs(10), async || {
-            phone.me().await.status == 200
+        .advance_until("the new secret", Duration::from_secs(10), async || {
+            client.me().await.status == 200
         })
         .await;
     assert_eq!(setup.outcome("rejected_credentials").await + 1, setup.calls());
@@ -275,7 +279,7 @@ async fn p2_token_is_sent_only_to_an_issuer_with_a_valid_certificate() {
         let trust = format!("ca_file = '{}'", ca.path().display());
         let setup =
             Setup::with_endpoint(stage, &url, "", if is_certified { &trust } else { "" }).await;
-        assert_eq!(setup.phone("alice").me().await.status, status);
+        assert_eq!(setup.client("alice").me().await.status, status);
         assert_eq!(setup.calls(), u64::from(is_certified), "no token is sent to another server");
     }
 }
@@ -300,8 +304,8 @@ async fn service_with_an_introspection_endpoint_is_ready_without_keys() {
     let world = stage.open(&settings);
     until("readiness", async || world.admin().get("/readyz").await.status == 200).await;
     let wish = MintRequest::opaque("alice").with("iss", ISSUER);
-    assert_eq!(owner(&world.phone_with(&wish).me().await), "alice");
-    assert_eq!(world.phone("alice").me().await.code(), "keys_unavailable");
+    assert_eq!(owner(&world.client_with(&wish).me().await), "alice");
+    assert_eq!(world.client("alice").me().await.code(), "keys_unavailable");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -316,17 +320,17 @@ async fn claims_of_responses_are_checked() {
         (MintRequest::opaque("alice").with("cnf", json!({"jkt": "x"})), 401, "invalid_token"),
         (MintRequest::opaque("alice").with("sub", "juspay-bff-demo-app"), 403, "no_customer"),
     ] {
-        let reply = setup.world.phone_holding(&setup.mint(wish.clone())).me().await;
+        let reply = setup.world.client_with_token(&setup.mint(wish.clone())).me().await;
         assert_eq!((reply.status, &*reply.code()), (status, code), "{wish:?}");
     }
     // A token of another issuer, according to the response.
     let foreign = MintRequest::opaque("alice");
-    assert_invalid(&setup.world.phone_with(&foreign).me().await);
+    assert_invalid(&setup.world.client_with(&foreign).me().await);
     let life = SignedDuration::from_secs(10);
     let short = MintRequest { life, ..MintRequest::opaque("alice") };
-    let phone = setup.world.phone_holding(&setup.mint(short));
-    assert_eq!(owner(&phone.me().await), "alice");
+    let client = setup.world.client_with_token(&setup.mint(short));
+    assert_eq!(owner(&client.me().await), "alice");
     setup.world.clock.advance(Duration::from_secs(10));
-    assert_invalid(&phone.me().await);
+    assert_invalid(&client.me().await);
     assert_eq!(setup.world.simulator().total_requests(), 1);
 }

@@ -32,7 +32,7 @@ async fn catch_up(world: &World) {
 
 /// A customer without a cached token gets one.
 async fn first_request(world: &World, customer: &str) {
-    let reply = world.phone(customer).me().await;
+    let reply = world.client(customer).me().await;
     assert_eq!(reply.status, 200, "{customer}: {}", reply.text());
     assert_eq!(reply.json()["object_reference_id"], *customer);
 }

@@ -30,7 +30,7 @@ async fn keys_are_fetched_from_every_spelling_of_loopback() {
             );
             let settings = settings.replace("discovery = false\ndiscovery", "discovery");
             let world = stage.open_ready(&settings).await;
-            assert_eq!(world.phone("alice").me().await.status, 200, "{kind} {host}");
+            assert_eq!(world.client("alice").me().await.status, 200, "{kind} {host}");
         }
     }
 }

@@ -5,9 +5,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::indexing_slicing,
     clippy::string_slice,
-    clippy::arithmetic_side_effects,
     clippy::unchecked_time_subtraction,
     reason = "a test that panics fails, as it should"
 )]
@@ -28,6 +26,7 @@ mod introspection;
 mod isolation;
 mod json_format;
 mod loopback;
+mod manifests;
 mod outage;
 mod recorded;
 mod resilience;

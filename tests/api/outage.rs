@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use simulator::{ApiError, Fault, FaultRule, MintRequest};
 
-use crate::support::{Phone, Reply, World, until};
+use crate::support::{Client, Reply, World, until};
 
 /// A simulated token lives for 899 s by the conservative reading: its normal end is at the age of
 /// 779 s, its outage end at 869 s.
@@ -33,9 +33,9 @@ fn fetched(reply: &Reply) {
 }
 
 /// A world in which alice has a token of this age.
-async fn world_of_alice(settings: &str, age: Duration) -> (World, Phone, String) {
+async fn world_of_alice(settings: &str, age: Duration) -> (World, Client, String) {
     let world = World::with(settings).await;
-    let alice = world.phone("alice");
+    let alice = world.client("alice");
     let first = alice.me().await;
     assert_served(&first, "fwd=uri-miss; stored; ttl=779");
     world.clock.advance(age);
@@ -60,7 +60,7 @@ async fn p5_outage_is_invisible_above_the_outage_floor() {
         assert_eq!(reply.header("juspay-token-expires-in"), Some("110"));
     }
     assert_eq!(world.simulator().calls("alice"), 2, "one attempt, and then a pause");
-    let cold = world.phone("bob").me().await;
+    let cold = world.client("bob").me().await;
     assert_eq!((cold.status, cold.code().as_str()), (502, "upstream_error"));
     assert!(cold.header("retry-after").is_some());
 
@@ -98,16 +98,16 @@ async fn p5_every_kind_of_failure_is_invisible() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p5_slow_response_is_awaited_for_250_ms_and_used_later() {
     let (world, alice, old) = world_of_alice("", BELOW_NORMAL_END).await;
-    let gate = world.simulator().hold("alice");
+    let latch = world.simulator().hold("alice");
     let waiting = alice.begin().await;
-    gate.arrived(1).await;
-    world.turn(Duration::from_millis(249)).await;
+    latch.arrived(1).await;
+    world.advance(Duration::from_millis(249)).await;
     assert!(!waiting.is_answered());
-    world.turn(Duration::from_millis(1)).await;
+    world.advance(Duration::from_millis(1)).await;
     let reply = waiting.reply().await;
     assert_served(&reply, "hit; ttl=79; detail=outage");
     assert_eq!(reply.token(), old);
-    gate.release();
+    latch.release();
     until("the new token", async || {
         world.count("juspay_bff_upstream_requests_total{outcome=\"success\"}").await == 2
     })
@@ -142,23 +142,23 @@ async fn deleted_customer_is_not_an_outage() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p5_when_no_fetch_may_start_only_requests_that_need_one_are_rejected() {
     let (world, alice, old) = world_of_alice("server.max_waiting = 2", secs(689)).await;
-    let fresh = world.phone("fresh");
+    let fresh = world.client("fresh");
     assert_eq!(fresh.me().await.status, 200);
     world.clock.advance(secs(100));
-    let gates = ["c1", "c2"].map(|customer| world.simulator().hold(customer));
+    let latches = ["c1", "c2"].map(|customer| world.simulator().hold(customer));
     let mut waiting = Vec::new();
     for customer in ["c1", "c2"] {
-        waiting.push(world.phone(customer).begin().await);
+        waiting.push(world.client(customer).begin().await);
     }
-    for gate in &gates {
-        gate.arrived(1).await;
+    for latch in &latches {
+        latch.arrived(1).await;
     }
     world.until_waiting(2).await;
-    let shed = world.phone("c3").me().await;
+    let shed = world.client("c3").me().await;
     assert_eq!((shed.status, shed.code().as_str()), (503, "overloaded"));
     assert!(shed.header("retry-after").is_some());
     // A request that joins a fetch needs no permit for it.
-    waiting.push(world.phone("c1").begin().await);
+    waiting.push(world.client("c1").begin().await);
     world.until_waiting(3).await;
     assert_served(&fresh.me().await, "hit; ttl=679");
     let stale = alice.me().await;
@@ -166,20 +166,20 @@ async fn p5_when_no_fetch_may_start_only_requests_that_need_one_are_rejected() {
     assert_eq!(stale.token(), old);
     assert_eq!(world.simulator().calls("c3") + world.simulator().calls("alice"), 1);
 
-    gates.iter().for_each(simulator::Gate::release);
-    for phone in waiting {
-        assert_eq!(phone.reply().await.status, 200);
+    latches.iter().for_each(simulator::Latch::release);
+    for client in waiting {
+        assert_eq!(client.reply().await.status, 200);
     }
     world.until_waiting(0).await;
     assert_served(&alice.me().await, "fwd=stale; stored; ttl=779");
-    assert_served(&world.phone("c3").me().await, "fwd=uri-miss; stored; ttl=779");
+    assert_served(&world.client("c3").me().await, "fwd=uri-miss; stored; ttl=779");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p3_juspay_clock_an_hour_fast_is_tolerated() {
     let world = World::new().await;
     world.simulator().set_clock_offset(SignedDuration::from_hours(1));
-    let alice = world.phone("alice");
+    let alice = world.client("alice");
     let first = alice.me().await;
     assert_served(&first, "fwd=uri-miss; stored; ttl=779");
     assert_eq!(first.header("juspay-token-expires-in"), Some("899"));
@@ -210,7 +210,7 @@ async fn p3_server_clock_jump_of_an_hour_is_tolerated() {
         // Juspay's clock is a different one and doesn't jump.
         world.simulator().set_clock_offset(-jump);
         let life = SignedDuration::from_hours(9);
-        let alice = world.phone_with(&MintRequest { life, ..MintRequest::of("alice") });
+        let alice = world.client_with(&MintRequest { life, ..MintRequest::of("alice") });
         let reply = alice.me().await;
         match hit {
             Some(hit) => assert_served(&reply, hit),

@@ -11,11 +11,11 @@ mod slow_clients;
 use futures_util::future::join_all;
 use juspay_bff::clock::SystemClock;
 
-use crate::support::{Phone, Reply, Stage, World, proxy::Proxy, with_timeout};
+use crate::support::{Client, Reply, Stage, World, proxy::Proxy, with_timeout};
 
 /// The responses to one request from each client, all sent at once.
-async fn all_at_once(phones: impl IntoIterator<Item = Phone>) -> Vec<Reply> {
-    let requests = phones.into_iter().map(|phone| tokio::spawn(async move { phone.me().await }));
+async fn all_at_once(clients: impl IntoIterator<Item = Client>) -> Vec<Reply> {
+    let requests = clients.into_iter().map(|client| tokio::spawn(async move { client.me().await }));
     with_timeout("all responses", join_all(requests))
         .await
         .into_iter()
@@ -24,8 +24,8 @@ async fn all_at_once(phones: impl IntoIterator<Item = Phone>) -> Vec<Reply> {
 }
 
 /// Clients for customers that aren't cached.
-fn cold(world: &World, prefix: &str, number: usize) -> Vec<Phone> {
-    (0..number).map(|n| world.phone(&format!("{prefix}{n}"))).collect()
+fn cold(world: &World, prefix: &str, number: usize) -> Vec<Client> {
+    (0..number).map(|n| world.client(&format!("{prefix}{n}"))).collect()
 }
 
 /// A world in real time with a proxy in front of Juspay.

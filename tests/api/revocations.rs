@@ -11,7 +11,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use simulator::MintRequest;
 
-use crate::support::{Phone, Reply, World, guard};
+use crate::support::{Client, Reply, World, guard};
 
 const SECOND: Duration = Duration::from_secs(1);
 const EXPOSED: &str = "server.admin_listen = \"0.0.0.0:0\"";
@@ -43,8 +43,8 @@ async fn revoke(world: &World, entry: &Value) -> u64 {
 }
 
 /// A client with another token of alice.
-fn with_jti(world: &World, jti: &str) -> Phone {
-    world.phone_with(&MintRequest::of("alice").with("jti", jti))
+fn with_jti(world: &World, jti: &str) -> Client {
+    world.client_with(&MintRequest::of("alice").with("jti", jti))
 }
 
 /// The same response as for any invalid token.
@@ -60,13 +60,13 @@ fn assert_rejected(reply: &Reply) {
 #[tokio::test(flavor = "multi_thread")]
 async fn subjects_tokens_are_revoked_at_once_and_no_others() {
     let world = World::new().await;
-    let (alice, bob) = (world.phone("alice"), world.phone("bob"));
-    let unseen = world.phone("alice");
+    let (alice, bob) = (world.client("alice"), world.client("bob"));
+    let unseen = world.client("alice");
     assert_eq!((alice.me().await.status, bob.me().await.status), (200, 200));
     assert_eq!(revoke(&world, &all_of(&world, "alice")).await, 1);
-    for phone in [&alice, &unseen, &alice] {
-        assert_rejected(&phone.me().await);
-        assert_rejected(&phone.get("/me/customer?options.get_client_auth_token=false").await);
+    for client in [&alice, &unseen, &alice] {
+        assert_rejected(&client.me().await);
+        assert_rejected(&client.get("/me/customer?options.get_client_auth_token=false").await);
     }
     assert_eq!(bob.me().await.cache_status().split(';').nth(1), Some(" hit"));
     assert_eq!(world.simulator().calls("alice"), 1);
@@ -76,11 +76,11 @@ async fn subjects_tokens_are_revoked_at_once_and_no_others() {
 #[tokio::test(flavor = "multi_thread")]
 async fn new_login_gets_a_new_client_auth_token() {
     let world = World::new().await;
-    let old = world.phone("alice");
+    let old = world.client("alice");
     let old_token = old.me().await.token();
     revoke(&world, &all_of(&world, "alice")).await;
     world.clock.advance(SECOND);
-    let new = world.phone("alice");
+    let new = world.client("alice");
     let reply = new.me().await;
     assert_eq!(reply.cache_status(), "juspay-bff; fwd=uri-miss; stored; ttl=779");
     assert_ne!(reply.token(), old_token);
@@ -120,37 +120,37 @@ fn with_other_signature(token: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn revoked_token_with_its_other_signature_is_rejected() {
     let world = World::new().await;
-    let phone = with_jti(&world, "a");
-    let token = phone.token.clone().unwrap();
-    let twin = world.phone_holding(&with_other_signature(&token));
+    let client = with_jti(&world, "a");
+    let token = client.token.clone().unwrap();
+    let twin = world.client_with_token(&with_other_signature(&token));
     assert_ne!(twin.token.as_ref(), Some(&token));
     assert_eq!(twin.me().await.status, 200, "both are valid");
     revoke(&world, &one(&world, "a")).await;
-    assert_rejected(&phone.me().await);
+    assert_rejected(&client.me().await);
     assert_rejected(&twin.me().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn expired_entry_is_removed() {
     let world = World::new().await;
-    let phone = with_jti(&world, "a");
+    let client = with_jti(&world, "a");
     let entry = |end: i64| json!({"issuer": "main", "jti": "a", "expires": end});
     revoke(&world, &entry(world.clock_seconds() + 60)).await;
-    assert_rejected(&phone.me().await);
+    assert_rejected(&client.me().await);
     world.clock.advance(SECOND * 60);
-    assert_eq!(phone.me().await.status, 200);
+    assert_eq!(client.me().await.status, 200);
     let is_gone = async || world.count(IN_MEMORY).await == 0;
-    world.turn_until("the sweep", SECOND, is_gone).await;
+    world.advance_until("the sweep", SECOND, is_gone).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn entry_expires_at_the_end_of_the_year_9999_at_the_latest() {
     let world = World::new().await;
     for (jti, end) in [("a", json!("9999-12-31T23:59:59Z")), ("b", json!(253_402_300_799_i64))] {
-        let phone = with_jti(&world, jti);
-        assert_eq!(phone.me().await.status, 200);
+        let client = with_jti(&world, jti);
+        assert_eq!(client.me().await.status, 200);
         revoke(&world, &json!({"issuer": "main", "jti": jti, "expires": end})).await;
-        assert_rejected(&phone.me().await);
+        assert_rejected(&client.me().await);
     }
     assert_eq!(world.count(IN_MEMORY).await, 2);
     for end in [json!("+010000-01-01T00:00:00Z"), json!(253_402_300_800_i64)] {
@@ -209,11 +209,11 @@ async fn only_operators_can_revoke() {
         (&*with_token, Some("secret-1"), 200, ""),
     ] {
         let world = World::with(settings).await;
-        let admin = Phone::new(world.service.admin, token.map(str::to_owned));
+        let admin = Client::new(world.service.admin, token.map(str::to_owned));
         let reply = admin.post("/revocations", &all_of(&world, "alice")).await;
         assert_eq!(reply.status, status, "{settings} {token:?}");
         assert!(status == 200 || reply.code() == code);
-        let is_revoked = world.phone("alice").me().await.status == 401;
+        let is_revoked = world.client("alice").me().await.status == 401;
         assert_eq!(is_revoked, status == 200);
     }
     let world = World::new().await;
@@ -235,12 +235,12 @@ async fn only_operators_can_revoke() {
 async fn p2_revoked_subject_is_in_no_response_metric_or_log() {
     let world = World::new().await;
     let sub = format!("revoked_{:032x}", rand::random::<u128>());
-    world.phone(&sub).me().await;
+    world.client(&sub).me().await;
     for entry in [all_of(&world, &sub), one(&world, &sub)] {
         let reply = post(&world, &entry).await;
         assert!(!reply.text().contains(&sub));
     }
-    assert_rejected(&world.phone(&sub).me().await);
+    assert_rejected(&world.client(&sub).me().await);
     assert!(!world.admin().get("/metrics").await.text().contains(&sub));
     assert_eq!(guard::log_lines(&sub), [""; 0]);
     assert!(!guard::log_lines("access tokens revoked").is_empty());

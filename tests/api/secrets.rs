@@ -16,7 +16,7 @@ async fn p2_no_error_reveals_a_secret() {
     let mut answers = 0;
     for magic in MAGIC_CUSTOMERS.iter().filter(|magic| !NEVER_ANSWERED.contains(&magic.id)) {
         for path in ["/me/customer", "/me/customer?options.get_client_auth_token=false"] {
-            let reply = world.phone(magic.id).get(path).await;
+            let reply = world.client(magic.id).get(path).await;
             assert_ne!(reply.status, 500, "{}: {}", magic.id, reply.text());
             answers += 1;
             // Ends the hold of calls that the previous customer may have caused.
@@ -31,18 +31,18 @@ async fn p2_no_error_reveals_a_secret() {
         MintRequest::of("a/b"),
         MintRequest { life: jiff::SignedDuration::from_hours(-1), ..MintRequest::of("alice") },
     ] {
-        assert!([401, 403].contains(&world.phone_with(&wish).me().await.status));
+        assert!([401, 403].contains(&world.client_with(&wish).me().await.status));
     }
-    let phone = world.phone("alice");
-    let token = phone.token.clone().unwrap();
-    let in_query = world.stranger().get(&format!("/me/customer?access_token={token}")).await;
+    let client = world.client("alice");
+    let token = client.token.clone().unwrap();
+    let in_query = world.anonymous().get(&format!("/me/customer?access_token={token}")).await;
     assert_eq!(in_query.code(), "invalid_request");
-    assert_eq!(world.phone_holding(&format!("{token}x")).me().await.status, 401);
-    assert_eq!(phone.get(&format!("/{token}")).await.code(), "not_found");
-    assert_eq!(phone.request("POST", "/me/customer", "").await.code(), "method_not_allowed");
+    assert_eq!(world.client_with_token(&format!("{token}x")).me().await.status, 401);
+    assert_eq!(client.get(&format!("/{token}")).await.code(), "not_found");
+    assert_eq!(client.request("POST", "/me/customer", "").await.code(), "method_not_allowed");
     world.issuer().inject(JWKS_PATH, None, Fault::Html);
     world.issuer().rotate(false).unwrap();
-    assert_eq!(world.phone("alice").me().await.code(), "keys_unavailable");
+    assert_eq!(world.client("alice").me().await.code(), "keys_unavailable");
 
     let metrics = world.admin().get("/metrics").await.text();
     for secret in [world.api_key.as_str(), "tkn_", "alice", "sim_"] {
@@ -57,7 +57,7 @@ async fn p2_no_error_reveals_a_secret() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_api_key_is_sent_only_to_juspay() {
     let world = World::new().await;
-    assert_eq!(world.phone("alice").me().await.status, 200);
+    assert_eq!(world.client("alice").me().await.status, 200);
     let requests = world.simulator().requests();
     assert!(requests.iter().all(|request| request.header("authorization").is_some()));
     assert!(world.issuer().requests().iter().all(|it| it.header("authorization").is_none()));

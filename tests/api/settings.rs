@@ -5,7 +5,7 @@ use std::{net::TcpListener, path::Path};
 use juspay_bff::settings::Sources;
 
 use crate::support::{
-    Phone,
+    Client,
     process::{Process, bff, run},
     until,
 };
@@ -366,7 +366,7 @@ async fn environment_alone_is_sufficient_to_serve() {
     let token = run(bff(&["token", "--subject", "alice", "--issuer", &issuer])).await;
     assert_eq!((token.code, &*token.stderr), (Some(0), ""));
     let token = token.stdout.trim_end().to_owned();
-    let reply = Phone::new(address, Some(token.clone())).me().await;
+    let reply = Client::new(address, Some(token.clone())).me().await;
     assert_eq!(reply.status, 200, "{}", reply.text());
     assert_eq!(reply.json().as_object().unwrap().len(), 2);
     assert_eq!(reply.json()["object_reference_id"], "alice");
@@ -394,7 +394,7 @@ async fn failed_jwks_fetch_reports_whether_keys_are_available() {
     let mut serving = Process::start(bff(&["serve", "--config", &valid]));
     let line = serving.line_with("\"serving\"").await;
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-    let admin = Phone::new(line["admin"].as_str().unwrap().parse().unwrap(), None);
+    let admin = Client::new(line["admin"].as_str().unwrap().parse().unwrap(), None);
     until("readiness", async || admin.get("/readyz").await.status == 200).await;
     std::fs::remove_file(&keys).unwrap();
     let line = serving.line_with("failed to fetch JWKS").await;

@@ -15,7 +15,7 @@ use futures_util::future::join_all;
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, sync::watch, task::JoinHandle};
 
 use crate::support::{
-    Phone, Reply, World,
+    Client, Reply, World,
     keep_alive::{answer, rest},
     until, with_timeout,
 };
@@ -32,15 +32,15 @@ struct Clients {
 }
 
 impl Clients {
-    fn of(phone: &Phone) -> Self {
+    fn of(client: &Client) -> Self {
         let stop = Arc::<AtomicBool>::default();
         let (count, responses) = watch::channel(0);
-        let client = |phone: Phone| {
+        let run = |client: Client| {
             let (stop, count) = (Arc::clone(&stop), count.clone());
             tokio::spawn(async move {
                 let mut lost = Vec::new();
                 while !stop.load(Ordering::Relaxed) {
-                    match get_customer(&phone).await {
+                    match get_customer(&client).await {
                         Ok(reply) if reply.status == 200 => {}
                         Ok(reply) => lost.push(format!("{} {}", reply.status, reply.text())),
                         Err(error) => lost.push(error.to_string()),
@@ -50,7 +50,7 @@ impl Clients {
                 lost
             })
         };
-        let tasks = (0..CLIENTS).map(|_| client(phone.clone())).collect();
+        let tasks = (0..CLIENTS).map(|_| run(client.clone())).collect();
         Self { stop, responses, tasks }
     }
 
@@ -70,15 +70,15 @@ impl Clients {
 }
 
 /// `GET /me/customer` on a new connection.
-async fn get_customer(phone: &Phone) -> std::io::Result<Reply> {
-    phone.try_raw(&request(phone, CLOSE)).await
+async fn get_customer(client: &Client) -> std::io::Result<Reply> {
+    client.try_raw(&request(client, CLOSE)).await
 }
 
 const CLOSE: &str = "Connection: close\r\n";
 
 /// A request with further header lines, each with CR LF.
-fn request(phone: &Phone, lines: &str) -> String {
-    let token = phone.token.as_deref().unwrap();
+fn request(client: &Client, lines: &str) -> String {
+    let token = client.token.as_deref().unwrap();
     format!(
         "GET /me/customer HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n{lines}\r\n"
     )
@@ -100,7 +100,7 @@ async fn p8_no_request_is_lost_during_the_delay() {
              limits.per_customer = \"off\"",
         )
         .await;
-        let mut clients = Clients::of(&world.phone("alice"));
+        let mut clients = Clients::of(&world.client("alice"));
         clients.wait_for_more(100).await;
         world.service.signal();
         until_draining(&world).await;
@@ -117,10 +117,10 @@ async fn p8_no_request_is_lost_during_the_delay() {
 async fn p8_no_connection_is_reset_when_the_listener_closes() {
     for _ in 0..5 {
         let mut world = World::with("server.shutdown_delay = \"5s\"").await;
-        let phones: Vec<_> = (0..24).map(|n| world.phone(&format!("c{n}"))).collect();
+        let clients: Vec<_> = (0..24).map(|n| world.client(&format!("c{n}"))).collect();
         // The clock will be advanced, so no request may wait for Juspay then.
-        assert!(join_all(phones.iter().map(Phone::me)).await.iter().all(|it| it.status == 200));
-        let clients: Vec<_> = phones.into_iter().map(connect_until_refused).collect();
+        assert!(join_all(clients.iter().map(Client::me)).await.iter().all(|it| it.status == 200));
+        let clients: Vec<_> = clients.into_iter().map(connect_until_refused).collect();
         world.service.signal();
         until_draining(&world).await;
         world.clock.advance(DELAY);
@@ -133,11 +133,11 @@ async fn p8_no_connection_is_reset_when_the_listener_closes() {
 
 /// Opens a connection for every request until one is refused. Returns the failures on established
 /// connections.
-fn connect_until_refused(phone: Phone) -> JoinHandle<Vec<String>> {
+fn connect_until_refused(client: Client) -> JoinHandle<Vec<String>> {
     tokio::spawn(async move {
         let mut lost = Vec::new();
         loop {
-            match get_customer(&phone).await {
+            match get_customer(&client).await {
                 Ok(reply) if matches!(reply.status, 200 | 429) => {}
                 Ok(reply) => lost.push(format!("{} {}", reply.status, reply.text())),
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => return lost,
@@ -154,17 +154,17 @@ async fn p8_connections_in_the_backlog_are_served() {
          server.max_connections = 2",
     )
     .await;
-    let gate = world.simulator().hold("alice");
-    let phone = world.phone("alice");
-    let (first, second) = (phone.begin().await, phone.begin().await);
+    let latch = world.simulator().hold("alice");
+    let client = world.client("alice");
+    let (first, second) = (client.begin().await, client.begin().await);
     world.until_waiting(2).await;
     // The service accepts no more connections, so these wait in the kernel.
-    let waiting = join_all((0..10).map(|_| phone.begin())).await;
+    let waiting = join_all((0..10).map(|_| client.begin())).await;
     world.service.signal();
     until_draining(&world).await;
     world.clock.advance(Duration::from_secs(1));
-    gate.arrived(1).await;
-    gate.release();
+    latch.arrived(1).await;
+    latch.release();
     for pending in [first, second].into_iter().chain(waiting) {
         assert_eq!(pending.reply().await.status, 200);
     }
@@ -174,9 +174,9 @@ async fn p8_connections_in_the_backlog_are_served() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p8_connection_without_a_request_delays_the_exit_briefly() {
     let mut world = World::with("server.shutdown_delay = \"5s\"").await;
-    let phone = world.phone("alice");
-    let request = request(&phone, "");
-    let (mut late, silent) = (phone.open("").await.unwrap(), phone.open("").await.unwrap());
+    let client = world.client("alice");
+    let request = request(&client, "");
+    let (mut late, silent) = (client.open("").await.unwrap(), client.open("").await.unwrap());
     world.until_count("juspay_bff_http_connections", 2).await;
     world.service.signal();
     until_draining(&world).await;
@@ -194,19 +194,19 @@ async fn p8_connection_without_a_request_delays_the_exit_briefly() {
 async fn p8_request_read_before_the_end_of_the_drain_is_served() {
     // Shorter than Juspay's deadline, which uses the same clock.
     let mut world = World::with("server.shutdown_delay = \"1s\"").await;
-    let gates: Vec<_> = (0..CLIENTS).map(|n| world.simulator().hold(&format!("c{n}"))).collect();
+    let latches: Vec<_> = (0..CLIENTS).map(|n| world.simulator().hold(&format!("c{n}"))).collect();
     let waiting: Vec<_> = (0..CLIENTS)
         .map(|n| {
-            let phone = world.phone(&format!("c{n}"));
-            tokio::spawn(async move { get_customer(&phone).await })
+            let client = world.client(&format!("c{n}"));
+            tokio::spawn(async move { get_customer(&client).await })
         })
         .collect();
-    join_all(gates.iter().map(|gate| gate.arrived(1))).await;
+    join_all(latches.iter().map(|latch| latch.arrived(1))).await;
     world.service.signal();
     until_draining(&world).await;
     world.clock.advance(Duration::from_secs(1));
     until_closed(&world).await;
-    gates.iter().for_each(simulator::Gate::release);
+    latches.iter().for_each(simulator::Latch::release);
     for reply in join_all(waiting).await {
         assert_eq!(reply.unwrap().unwrap().status, 200);
     }
@@ -222,13 +222,13 @@ async fn until_closed(world: &World) {
 #[tokio::test(flavor = "multi_thread")]
 async fn p8_draining_closes_connections_after_their_responses() {
     let mut world = World::with("server.shutdown_delay = \"5s\"").await;
-    let phone = world.phone("alice");
-    assert_eq!(phone.me().await.status, 200);
-    let request = request(&phone, "");
+    let client = world.client("alice");
+    assert_eq!(client.me().await.status, 200);
+    let request = request(&client, "");
     world.service.signal();
     until_draining(&world).await;
     // The client doesn't request it, but the connection is closed.
-    let reply = phone.raw(&request).await;
+    let reply = client.raw(&request).await;
     assert_eq!(reply.status, 200);
     assert_eq!(reply.header("connection"), Some("close"));
     assert_eq!(world.admin().get("/livez").await.status, 200);
@@ -239,9 +239,9 @@ async fn p8_draining_closes_connections_after_their_responses() {
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_connections_do_not_delay_the_exit() {
     let mut world = World::with("server.shutdown_delay = \"5s\"").await;
-    let phone = world.phone("alice");
-    let request = request(&phone, "");
-    let idle = phone.open(&request).await.unwrap();
+    let client = world.client("alice");
+    let request = request(&client, "");
+    let idle = client.open(&request).await.unwrap();
     idle.readable().await.unwrap();
     let scrape = "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let scraper = world.admin().open(scrape).await.unwrap();
@@ -257,14 +257,14 @@ async fn idle_connections_do_not_delay_the_exit() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p8_request_waiting_for_another_workers_fetch_is_served() {
     let mut world = World::with("server.shutdown_delay = \"1s\"").await;
-    let gate = world.simulator().hold("alice");
-    let phone = world.phone("alice");
+    let latch = world.simulator().hold("alice");
+    let client = world.client("alice");
     // Connections alternate between the two workers: the first one fetches, the second one waits.
-    let first = phone.open(&request(&phone, CLOSE)).await.unwrap();
-    gate.arrived(1).await;
+    let first = client.open(&request(&client, CLOSE)).await.unwrap();
+    latch.arrived(1).await;
     let second = tokio::spawn({
-        let phone = phone.clone();
-        async move { get_customer(&phone).await }
+        let client = client.clone();
+        async move { get_customer(&client).await }
     });
     world.until_count("juspay_bff_http_requests_waiting", 2).await;
     // The first worker has no other connection, so it stops during the fetch.
@@ -273,8 +273,8 @@ async fn p8_request_waiting_for_another_workers_fetch_is_served() {
     world.service.signal();
     until_draining(&world).await;
     world.clock.advance(Duration::from_secs(1));
-    gate.arrived(2).await;
-    gate.release();
+    latch.arrived(2).await;
+    latch.release();
     assert_eq!(second.await.unwrap().unwrap().status, 200);
     until_ended(&world).await;
 }

@@ -1,12 +1,13 @@
 //! Test support: a world with the simulator, the service, a clock and clients.
 
 pub mod authority;
+pub mod client;
 pub mod clock_control;
+pub mod connect_proxy;
 pub mod dpop_key;
 pub mod guard;
 pub mod keep_alive;
 pub mod pending;
-pub mod phone;
 pub mod process;
 pub mod proxy;
 pub mod recipes;
@@ -18,8 +19,8 @@ pub mod world;
 pub use clock::manual::ManualClock;
 
 pub use self::{
+    client::{Client, Reply},
     pending::Pending,
-    phone::{Phone, Reply},
     scripted_server::ScriptedServer,
     timeouts::{until, with_timeout},
     world::{Stage, World, shipped},

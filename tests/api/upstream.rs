@@ -3,6 +3,7 @@
 
 mod clock;
 mod deadline;
+mod egress_proxy;
 mod framing;
 mod identity;
 mod interim;
@@ -47,6 +48,6 @@ async fn replies(gap: Duration, world: &World, waiting: Vec<Pending>) -> Vec<Rep
         world.settle().await;
         waiting.iter().all(Pending::is_answered)
     };
-    world.turn_until("all responses", gap, all_answered).await;
+    world.advance_until("all responses", gap, all_answered).await;
     join_all(waiting.into_iter().map(Pending::reply)).await
 }

@@ -186,7 +186,7 @@ fn pause_begins_at_the_failure() {
         for age in [REFRESH_FROM, STALE_FROM] {
             let world = World::new();
             world.cache_token("alice", "tkn_1", age).await;
-            let _phone = world.start_request("alice").await;
+            let _client = world.start_request("alice").await;
             world.clock.advance(secs(4));
             world.respond("alice", failure(JuspayError::Timeout)).await;
             let failed = world.clock.monotonic();

@@ -107,6 +107,7 @@ fn p4_joining_a_fetch_takes_no_fetch_permit() {
             clients.push(world.start_request("alice").await);
         }
         assert_eq!((world.juspay.calls("alice"), world.waiting()), (1, 100));
+        assert_eq!(LookupError::Overloaded.cause(), Some("max_waiting"));
         assert_eq!(at_once_for(&world, "bob").await, Err(LookupError::Overloaded));
         world.respond("alice", world.token("tkn_1", 900)).await;
         for client in clients {
@@ -148,11 +149,12 @@ fn p4_one_customer_holds_half_of_the_waiting_requests_at_most() {
         }
         assert!(clients.iter().all(|client| !client.is_finished()));
         assert_eq!(world.waiting(), 16);
-        assert_eq!(at_once_for(&world, "c").await, Err(LookupError::Overloaded));
-        assert_eq!(at_once_for(&world, "g").await, Err(LookupError::Overloaded));
+        assert_eq!(LookupError::MaxInFlight.cause(), Some("max_in_flight"));
+        assert_eq!(at_once_for(&world, "c").await, Err(LookupError::MaxInFlight));
+        assert_eq!(at_once_for(&world, "g").await, Err(LookupError::MaxInFlight));
         world.respond("b", world.token("tkn_b", 900)).await;
         assert_eq!(world.waiting(), 12);
-        assert_eq!(at_once_for(&world, "c").await, Err(LookupError::Overloaded));
+        assert_eq!(at_once_for(&world, "c").await, Err(LookupError::MaxInFlight));
         assert!(!world.start_request("g").await.is_finished());
         world.respond("alice", world.token("tkn_a", 900)).await;
         assert!(!world.start_request("c").await.is_finished());

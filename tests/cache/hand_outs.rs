@@ -106,6 +106,33 @@ fn waiting_requests_count_as_hand_outs() {
 }
 
 #[test]
+fn requests_for_the_headers_alone_do_not_count_as_hand_outs() {
+    run(async {
+        let world = World::new();
+        world.cache_token("alice", "tkn_1", 30).await;
+        let head = Lookup { want_body: false, ..lookup("alice") };
+        let count = || world.metrics.cache.hand_out_remaining.get_sample_count();
+        let before = count();
+        for _ in 0..50 {
+            let found = world.request(head.clone()).await.unwrap().unwrap();
+            assert!(
+                found.expires_in.is_some(),
+                "its headers are those of a response with the token"
+            );
+        }
+        assert_eq!((world.juspay.calls("alice"), count()), (1, before));
+        for _ in 1..10 {
+            world.hit("alice");
+        }
+        settle().await;
+        assert_eq!(world.juspay.calls("alice"), 1);
+        world.hit("alice");
+        settle().await;
+        assert_eq!(world.juspay.calls("alice"), 2);
+    });
+}
+
+#[test]
 fn requests_without_token_do_not_count_as_hand_outs() {
     run(async {
         let world = World::new();

@@ -8,8 +8,6 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
     reason = "a test that panics fails, as it should"
 )]
 
@@ -25,6 +23,7 @@ mod flaky_upstream;
 mod floors;
 mod hand_outs;
 mod keys;
+mod link;
 mod metrics;
 mod not_found;
 mod outage;

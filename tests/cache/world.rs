@@ -73,6 +73,7 @@ pub(super) fn lookup(customer: &str) -> Lookup {
     Lookup {
         customer: id(customer),
         want_token: true,
+        want_body: true,
         freshness: Freshness::default(),
         traceparent: None,
         trace: Parent::default(),
@@ -109,6 +110,7 @@ pub(super) fn juspay_error(error: LookupError) -> JuspayError {
         other @ (LookupError::NotCached
         | LookupError::NoNewToken(_)
         | LookupError::Overloaded
+        | LookupError::MaxInFlight
         | LookupError::TooManyAtOnce) => panic!("{other}"),
     }
 }

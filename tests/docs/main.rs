@@ -7,7 +7,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::string_slice,
-    clippy::arithmetic_side_effects,
     reason = "a test that panics fails, as it should"
 )]
 

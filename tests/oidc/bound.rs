@@ -32,18 +32,18 @@ async fn dpop_bound_token_requires_a_proof_of_its_key() {
         assert_eq!(owner(&owners.me(&fixture.world, &token).await), "alice");
 
         let proof = owners.proof(&fixture.world, &token, &json!({}));
-        let phone = fixture.world.stranger();
-        assert_eq!(owner(&show(&phone, "GET", &token, &proof).await), "alice");
+        let client = fixture.world.anonymous();
+        assert_eq!(owner(&show(&client, "GET", &token, &proof).await), "alice");
         for (what, proof, code) in [
             ("used before", proof, "invalid_dpop_proof"),
             ("no proof", "x".to_owned(), "invalid_dpop_proof"),
             // Another key.
             ("a thief's", thiefs.proof(&fixture.world, &token, &json!({})), "invalid_token"),
         ] {
-            let reply = show(&phone, "GET", &token, &proof).await;
+            let reply = show(&client, "GET", &token, &proof).await;
             assert_eq!((reply.status, &*reply.code()), (401, code), "{what}");
         }
-        let reply = fixture.world.phone_holding(&token).me().await;
+        let reply = fixture.world.client_with_token(&token).me().await;
         assert_eq!((reply.status, &*reply.code()), (401, "invalid_token"), "as a bearer token");
         assert_eq!(fixture.world.simulator().total_requests(), 1);
     }
@@ -54,7 +54,7 @@ async fn dpop_bound_token_is_rejected_where_dpop_is_off() {
     let fixture = Fixture::by_keys().await;
     let prover = DpopKey::new();
     let token = bound(&fixture, &prover).await;
-    assert_rejected(&fixture.world.phone_holding(&token).me().await);
+    assert_rejected(&fixture.world.client_with_token(&token).me().await);
     let reply = prover.me(&fixture.world, &token).await;
     assert_eq!((reply.status, &*reply.code()), (401, "missing_token"), "an unknown scheme");
 }
@@ -62,8 +62,8 @@ async fn dpop_bound_token_is_rejected_where_dpop_is_off() {
 #[tokio::test(flavor = "multi_thread")]
 async fn unbound_token_is_accepted_only_where_dpop_is_optional() {
     let fixture = Fixture::by_keys_and(&[OPTIONAL]).await;
-    assert_eq!(owner(&fixture.phone("alice", "ES256").await.me().await), "alice");
+    assert_eq!(owner(&fixture.client("alice", "ES256").await.me().await), "alice");
     let fixture = Fixture::by_keys_and(&[REQUIRED]).await;
-    let reply = fixture.phone("alice", "ES256").await.me().await;
+    let reply = fixture.client("alice", "ES256").await.me().await;
     assert_eq!((reply.status, &*reply.code()), (401, "invalid_token"));
 }

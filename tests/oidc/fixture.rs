@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use crate::{
     app::{App, Tokens, encoded, exchange, form},
     provider::Provider,
-    support::{ManualClock, Phone, Reply, Stage, World, guard},
+    support::{Client, ManualClock, Reply, Stage, World, guard},
 };
 
 /// The audience of the provider's tokens for this service.
@@ -99,10 +99,10 @@ impl Fixture {
     }
 
     /// A client with an access token of this user.
-    pub async fn phone(&self, subject: &str, format: &str) -> Phone {
+    pub async fn client(&self, subject: &str, format: &str) -> Client {
         let tokens = self.tokens(subject, format).await;
         assert_eq!(tokens.kind, "Bearer");
-        self.world.phone_holding(&tokens.access)
+        self.world.client_with_token(&tokens.access)
     }
 
     /// A token without a user, for the client itself (RFC 6749 §4.4).
@@ -142,7 +142,7 @@ pub fn to_real_time(clock: &ManualClock) {
 /// The response to this token at the machine's time.
 pub async fn me(world: &World, token: &str) -> Reply {
     to_real_time(&world.clock);
-    world.phone_holding(token).me().await
+    world.client_with_token(token).me().await
 }
 
 /// The payload of a token, unverified.

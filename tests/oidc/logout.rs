@@ -26,11 +26,11 @@ async fn with_logout_receiver(audience: &str) -> Fixture {
 #[tokio::test(flavor = "multi_thread")]
 async fn logout_at_the_provider_revokes_only_its_users_tokens() {
     let fixture = with_logout_receiver(CLIENT).await;
-    let bob = fixture.phone("bob", "ES256").await;
+    let bob = fixture.client("bob", "ES256").await;
     assert_eq!(owner(&bob.me().await), "bob");
     let mut app = fixture.app("alice");
     let tokens = app.tokens(&resource("ES256")).await;
-    let alice = fixture.world.phone_holding(&tokens.access);
+    let alice = fixture.world.client_with_token(&tokens.access);
     let before = alice.me().await;
     assert_eq!(owner(&before), "alice");
 
@@ -40,7 +40,7 @@ async fn logout_at_the_provider_revokes_only_its_users_tokens() {
     assert_eq!(owner(&bob.me().await), "bob");
 
     fixture.world.clock.advance(Duration::from_secs(1));
-    let again = fixture.phone("alice", "ES256").await.me().await;
+    let again = fixture.client("alice", "ES256").await.me().await;
     assert_eq!(owner(&again), "alice");
     assert_ne!(again.token(), before.token(), "the new login gets a client auth token of its own");
     assert_rejected(&alice.me().await);
@@ -51,7 +51,7 @@ async fn logout_from_another_client_revokes_nothing() {
     let fixture = with_logout_receiver("another").await;
     let mut app = fixture.app("alice");
     let tokens = app.tokens(&resource("ES256")).await;
-    let alice = fixture.world.phone_holding(&tokens.access);
+    let alice = fixture.world.client_with_token(&tokens.access);
     assert_eq!(owner(&alice.me().await), "alice");
     app.log_out().await;
     assert_eq!((count(&fixture, "success").await, count(&fixture, "invalid").await), (0, 1));

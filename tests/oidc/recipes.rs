@@ -80,7 +80,7 @@ async fn token_of_each_recipe_is_accepted_by_no_other_recipe() {
     for (recipe, token) in recipes.iter().zip(&tokens) {
         let heading = &recipe.heading;
         let world = world(recipe, &provider).await;
-        let reply = world.phone_holding(token).me().await;
+        let reply = world.client_with_token(token).me().await;
         assert_eq!(reply.status, 200, "{heading}: {}", reply.text());
         assert_eq!(owner(&reply), recipe.customer, "{heading}");
 
@@ -90,7 +90,7 @@ async fn token_of_each_recipe_is_accepted_by_no_other_recipe() {
             others.filter(|(other, _)| &issuer(other)["issuer"] != named).collect();
         assert!(!others.is_empty(), "{heading}");
         for (other, token) in others {
-            let reply = world.phone_holding(token).me().await;
+            let reply = world.client_with_token(token).me().await;
             assert_eq!(reply.status, 401, "{heading} with a token of {}", other.heading);
             assert_rejected(&reply);
         }
@@ -120,15 +120,19 @@ async fn id_tokens_are_accepted_only_by_recipes_that_use_them() {
         let client = recipe.payload["aud"].as_str().expect(heading);
         let token = id_token(recipe, &provider, client).await;
         let accepts = world(recipe, &provider).await;
-        assert_eq!(owner(&accepts.phone_holding(&token).me().await), recipe.customer, "{heading}");
+        assert_eq!(
+            owner(&accepts.client_with_token(&token).me().await),
+            recipe.customer,
+            "{heading}"
+        );
         let other = id_token(recipe, &provider, "another").await;
-        assert_rejected(&accepts.phone_holding(&other).me().await);
+        assert_rejected(&accepts.client_with_token(&other).me().await);
         assert_eq!(accepts.simulator().total_requests(), 1, "{heading}");
 
         let mut rejecting = recipe.clone();
         rejecting.settings = recipe.settings.replace("\nid_tokens = \"accept\"", "");
         assert_ne!(rejecting.settings, recipe.settings, "{heading}");
         let rejects = world(&rejecting, &provider).await;
-        assert_rejected(&rejects.phone_holding(&token).me().await);
+        assert_rejected(&rejects.client_with_token(&token).me().await);
     }
 }

@@ -17,36 +17,36 @@ const REFRESH: Duration = Duration::from_mins(5);
 #[tokio::test(flavor = "multi_thread")]
 async fn p6_additional_key_affects_no_user() {
     let fixture = Fixture::by_keys().await;
-    let old = fixture.phone("alice", "ES256").await;
-    let old_without_request = fixture.phone("bob", "ES256").await;
+    let old = fixture.client("alice", "ES256").await;
+    let old_without_request = fixture.client("bob", "ES256").await;
     assert_eq!(owner(&old.me().await), "alice");
     assert_eq!(fixture.provider.requests(JWKS).await, 1);
 
     fixture.provider.add_keys().await;
-    let new = fixture.phone("carol", "ES256").await;
+    let new = fixture.client("carol", "ES256").await;
     assert_eq!(owner(&new.me().await), "carol");
     assert_eq!(fixture.provider.requests(JWKS).await, 2, "for the unknown kid, at once");
-    for (phone, user) in [(&old, "alice"), (&old_without_request, "bob"), (&new, "carol")] {
-        assert_eq!(owner(&phone.me().await), user);
+    for (client, user) in [(&old, "alice"), (&old_without_request, "bob"), (&new, "carol")] {
+        assert_eq!(owner(&client.me().await), user);
     }
     assert_eq!(fixture.provider.requests(JWKS).await, 2);
     fixture.world.clock.advance(REFRESH);
     let refreshed = async || fixture.provider.requests(JWKS).await == 3;
     until("the set has been fetched by the clock", refreshed).await;
-    for (phone, user) in [(&old, "alice"), (&old_without_request, "bob"), (&new, "carol")] {
-        assert_eq!(owner(&phone.me().await), user);
+    for (client, user) in [(&old, "alice"), (&old_without_request, "bob"), (&new, "carol")] {
+        assert_eq!(owner(&client.me().await), user);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p6_replaced_key_ends_only_its_own_tokens() {
     let fixture = Fixture::by_keys().await;
-    let old = fixture.phone("alice", "ES256").await;
+    let old = fixture.client("alice", "ES256").await;
     assert_eq!(owner(&old.me().await), "alice");
     fixture.provider.replace_keys().await;
     assert_eq!(owner(&old.me().await), "alice", "the service has not fetched the keys yet");
 
-    let new = fixture.phone("alice", "ES256").await;
+    let new = fixture.client("alice", "ES256").await;
     assert_eq!(owner(&new.me().await), "alice");
     assert_eq!(fixture.provider.requests(JWKS).await, 2);
     // That fetch began because of the new key. The old key may be missing by mistake.
@@ -63,11 +63,11 @@ async fn p6_second_rotation_within_a_cool_down_is_a_503_until_the_key_is_fetched
     let fixture = Fixture::by_keys().await;
     for user in ["alice", "bob"] {
         fixture.provider.replace_keys().await;
-        let first = fixture.phone(user, "RS256").await;
+        let first = fixture.client(user, "RS256").await;
         assert_eq!(owner(&first.me().await), user);
         let fetches = fixture.provider.requests(JWKS).await;
         fixture.provider.replace_keys().await;
-        let second = fixture.phone(user, "RS256").await;
+        let second = fixture.client(user, "RS256").await;
         for _ in 0..3 {
             assert_unavailable(&second.me().await);
             assert_eq!(owner(&first.me().await), user);
@@ -83,10 +83,10 @@ async fn p6_second_rotation_within_a_cool_down_is_a_503_until_the_key_is_fetched
 #[tokio::test(flavor = "multi_thread")]
 async fn p6_rotation_while_the_provider_is_unreachable_is_a_503_until_it_recovers() {
     let fixture = Fixture::by_keys().await;
-    let old = fixture.phone("alice", "EdDSA").await;
+    let old = fixture.client("alice", "EdDSA").await;
     assert_eq!(owner(&old.me().await), "alice");
     fixture.provider.replace_keys().await;
-    let new = fixture.phone("alice", "EdDSA").await;
+    let new = fixture.client("alice", "EdDSA").await;
     fixture.provider.disconnect().await;
     assert_unavailable(&new.me().await);
     for _ in 0..10 {

@@ -14,8 +14,8 @@ use crate::{
 async fn p1_users_of_the_provider_get_their_own_customer() {
     let fixture = Fixture::by_keys().await;
     for user in ["alice", "bob", "urn:user:é+1"] {
-        let phone = fixture.phone(user, "ES256").await;
-        assert_eq!(owner(&phone.me().await), user);
+        let client = fixture.client(user, "ES256").await;
+        assert_eq!(owner(&client.me().await), user);
         assert_eq!(fixture.world.simulator().calls(user), 1);
     }
     for (path, requests) in [(DISCOVERY, 1), (JWKS, 1), (INTROSPECTION, 0)] {
@@ -27,7 +27,7 @@ async fn p1_users_of_the_provider_get_their_own_customer() {
 async fn p1_client_credentials_token_has_no_customer() {
     let fixture = Fixture::by_keys().await;
     let token = fixture.token_of_a_client("ES256").await;
-    let reply = fixture.world.phone_holding(&token).me().await;
+    let reply = fixture.world.client_with_token(&token).me().await;
     assert_eq!((reply.status, &*reply.code()), (403, "no_customer"));
     assert_eq!(fixture.world.simulator().total_requests(), 0);
 }
@@ -38,7 +38,7 @@ async fn all_supported_algorithms_work_with_the_provider() {
     let mut app = fixture.app("alice");
     for algorithm in Algorithm::ALL {
         let tokens = app.tokens(&resource(&format!("{algorithm:?}"))).await;
-        let reply = fixture.world.phone_holding(&tokens.access).me().await;
+        let reply = fixture.world.client_with_token(&tokens.access).me().await;
         assert_eq!(owner(&reply), "alice", "{algorithm:?}");
     }
     assert_eq!(fixture.provider.requests(JWKS).await, 1);
@@ -47,21 +47,21 @@ async fn all_supported_algorithms_work_with_the_provider() {
 #[tokio::test(flavor = "multi_thread")]
 async fn algorithm_that_is_not_listed_is_rejected() {
     let fixture = Fixture::by_keys_and(&[("algorithms", "['ES256']")]).await;
-    assert_rejected(&fixture.phone("alice", "ES384").await.me().await);
+    assert_rejected(&fixture.client("alice", "ES384").await.me().await);
     assert_eq!(fixture.rejections("algorithm").await, 1);
-    assert_eq!(owner(&fixture.phone("alice", "ES256").await.me().await), "alice");
+    assert_eq!(owner(&fixture.client("alice", "ES256").await.me().await), "alice");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn id_token_is_rejected_for_its_audience_and_its_type() {
     let fixture = Fixture::by_keys().await;
     let tokens = fixture.tokens("alice", "ES256").await;
-    assert_rejected(&fixture.world.phone_holding(&tokens.id).me().await);
+    assert_rejected(&fixture.world.client_with_token(&tokens.id).me().await);
     assert_eq!(fixture.rejections("audience").await, 1);
 
     let fixture = Fixture::by_keys_and(&[("audiences", &format!("['{CLIENT}']"))]).await;
     let tokens = fixture.tokens("alice", "ES256").await;
-    assert_rejected(&fixture.world.phone_holding(&tokens.id).me().await);
+    assert_rejected(&fixture.world.client_with_token(&tokens.id).me().await);
     assert_eq!(fixture.rejections("id_token").await, 1);
     assert_eq!(fixture.world.simulator().total_requests(), 0);
 }
@@ -70,7 +70,7 @@ async fn id_token_is_rejected_for_its_audience_and_its_type() {
 async fn token_for_another_resource_is_rejected() {
     let fixture = Fixture::by_keys().await;
     let tokens = fixture.app("alice").tokens(&another_resource("ES256")).await;
-    assert_rejected(&fixture.world.phone_holding(&tokens.access).me().await);
+    assert_rejected(&fixture.world.client_with_token(&tokens.access).me().await);
     assert_eq!(fixture.rejections("audience").await, 1);
     assert_eq!(fixture.world.simulator().total_requests(), 0);
 }
@@ -80,7 +80,7 @@ async fn required_scopes_are_enforced() {
     for (scope, status) in [("pay", 200), ("openid", 403)] {
         let scopes = format!("['{scope}']");
         let fixture = Fixture::by_keys_and(&[("required_scopes", &scopes)]).await;
-        let reply = fixture.phone("alice", "ES256").await.me().await;
+        let reply = fixture.client("alice", "ES256").await.me().await;
         assert_eq!(reply.status, status, "{scope}: {}", reply.text());
     }
 }
@@ -88,11 +88,11 @@ async fn required_scopes_are_enforced() {
 #[tokio::test(flavor = "multi_thread")]
 async fn token_expires_at_exp_plus_leeway() {
     let fixture = Fixture::by_keys().await;
-    let phone = fixture.phone("alice", "ES256").await;
-    assert_eq!(owner(&phone.me().await), "alice");
+    let client = fixture.client("alice", "ES256").await;
+    assert_eq!(owner(&client.me().await), "alice");
     fixture.world.clock.advance(Duration::from_secs(3629));
-    assert_eq!(owner(&phone.me().await), "alice");
+    assert_eq!(owner(&client.me().await), "alice");
     fixture.world.clock.advance(Duration::from_secs(1));
-    let reply = phone.me().await;
+    let reply = client.me().await;
     assert_eq!((reply.status, &*reply.code()), (401, "expired_token"));
 }

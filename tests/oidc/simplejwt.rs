@@ -227,12 +227,12 @@ async fn access_token_expires_after_its_lifetime_and_the_leeway() {
     let secret = a_secret();
     let site = Site::start(NEWER, json!({"SIGNING_KEY": secret})).await;
     let (world, _files) = service(&[&secret], "").await;
-    let phone = world.phone_holding(&site.access_token("alice").await);
+    let client = world.client_with_token(&site.access_token("alice").await);
     to_real_time(&world.clock);
-    assert_eq!(owner(&phone.me().await), customer(site.ids["alice"]));
+    assert_eq!(owner(&client.me().await), customer(site.ids["alice"]));
     // ACCESS_TOKEN_LIFETIME is five minutes by default.
     world.clock.advance(Duration::from_secs(5 * 60 + 30));
-    let reply = phone.me().await;
+    let reply = client.me().await;
     assert_eq!((reply.status, &*reply.code()), (401, "expired_token"));
 }
 

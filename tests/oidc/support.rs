@@ -1,5 +1,7 @@
 //! The support files of `tests/api` that these tests need.
 
+#[path = "../api/support/client.rs"]
+pub mod client;
 #[path = "../api/support/clock_control.rs"]
 pub mod clock_control;
 #[path = "../api/support/dpop_key.rs"]
@@ -8,8 +10,6 @@ pub mod dpop_key;
 pub mod guard;
 #[path = "../api/support/pending.rs"]
 pub mod pending;
-#[path = "../api/support/phone.rs"]
-pub mod phone;
 #[path = "../api/support/recipes.rs"]
 pub mod recipes;
 #[path = "../api/support/timeouts.rs"]
@@ -20,7 +20,7 @@ pub mod world;
 pub use clock::manual::ManualClock;
 
 pub use self::{
-    phone::{Phone, Reply},
+    client::{Client, Reply},
     timeouts::{until, with_timeout},
     world::{Stage, World},
 };

@@ -63,11 +63,10 @@ async fn rules_apply_beyond_their_limit_and_not_at_it() {
     opened.browser.evaluate(REPLACE_METRICS).await;
     let mut update = 100;
     // Readiness isn't a metric; `faults` tests it.
-    let mut tested = BTreeSet::from(["- page".to_owned()]);
+    let mut tested = BTreeSet::from(["see JuspayBffKeySetMissing page".to_owned()]);
     for (alert, severity, text, wrong, right) in CASES.iter().copied().flatten() {
         let sign = if *severity == "page" { "▲" } else { "△" };
-        let line = format!("{sign} {text} {alert}");
-        let line = line.trim_end_matches(" -");
+        let line = &*format!("{sign} {text} {alert}");
         for (metrics, expected) in [(wrong, true), (right, false)] {
             update += 1;
             show(&mut opened, update, metrics).await;
@@ -78,11 +77,60 @@ async fn rules_apply_beyond_their_limit_and_not_at_it() {
         }
         tested.insert(format!("{alert} {severity}"));
     }
-    let rules = "RULES.map(({ alert, severity }) => `${alert ?? '-'} ${severity}`)";
+    let rules =
+        "RULES.map(({ alert, runbook, severity }) => `${alert ?? `see ${runbook}`} ${severity}`)";
     let rules = opened.browser.evaluate(rules).await;
     let rules: BTreeSet<_> =
         rules.as_array().unwrap().iter().map(|it| it.as_str().unwrap().to_owned()).collect();
     assert_eq!(tested, rules);
+    opened.browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_line_opens_its_runbook_on_the_page() {
+    let mut opened = Opened::with("").await;
+    opened.browser.evaluate(REPLACE_METRICS).await;
+    let problems =
+        ["502 upstream_rejected_credentials 1", "cache_requests_total{outcome=\"outage\"} 1"];
+    show(&mut opened, 101, &problems).await;
+    for (link, runbook, text) in [
+        ("JuspayBffKeyRejected", "juspaybffkeyrejected", "Juspay returns 401"),
+        (
+            "see JuspayBffRefreshesFail",
+            "juspaybffrefreshesfail",
+            "a fifth of the background refreshes",
+        ),
+    ] {
+        assert_eq!(
+            opened.browser.evaluate("document.querySelector('#runbooks').open").await,
+            false
+        );
+        let click = format!(
+            "[...document.querySelectorAll('#warnings a')].find((it) => it.innerText === '{link}').click()"
+        );
+        opened.browser.evaluate(&click).await;
+        assert_eq!(opened.browser.evaluate("location.hash").await, format!("#{runbook}"));
+        let shown = opened.browser.text(&format!("#{runbook}")).await;
+        assert!(shown.contains(text), "{shown}");
+        let shown = format!("document.querySelector('#{runbook}').getBoundingClientRect().top");
+        opened.browser.until(&format!("{shown} > -1 && {shown} < innerHeight")).await;
+        opened.browser.evaluate("document.querySelector('#runbooks').open = false").await;
+    }
+    // A link from one runbook to another; the text of a link to a file of the repository stays.
+    opened.browser.evaluate("document.querySelector('#juspaybffunserved').open = true").await;
+    opened.browser.evaluate("document.querySelector('#juspaybffunserved a').click()").await;
+    opened
+        .browser
+        .until("document.querySelector('#juspaybffkeysunavailable p').checkVisibility()")
+        .await;
+    let rotation = opened.browser.text("#juspaybffkeyrejected").await;
+    assert!(rotation.contains("(rotation)"), "{rotation}");
+    let broken = "[...document.querySelectorAll('a')].map((it) => it.getAttribute('href'))
+        .filter((href) => !document.querySelector(href))";
+    assert_eq!(opened.browser.evaluate(broken).await, serde_json::json!([]));
+    let links = "RULES.every(({ alert, runbook }) => document.getElementById((alert ?? runbook).toLowerCase()))";
+    assert_eq!(opened.browser.evaluate(links).await, true);
+    opened.browser.picture("runbook").await;
     opened.browser.close().await;
 }
 

@@ -28,7 +28,7 @@ async fn page_shows_when_the_breaker_opens_and_closes() {
     opened.world.simulator().inject(rule);
     // Five customers open the breaker, and the sixth gets its error.
     for customer in ["alice", "bob", "carol", "dave", "erin", "frank"] {
-        opened.world.phone(customer).me().await;
+        opened.world.client(customer).me().await;
     }
     opened.until_shown(6).await;
     assert_eq!(opened.browser.text("#breaker").await, "Open");
@@ -45,7 +45,7 @@ async fn page_shows_when_the_breaker_opens_and_closes() {
     let half_open = warns("The circuit breaker is half open: one call tests Juspay.");
     assert_eq!(opened.browser.evaluate(&half_open).await, true);
     opened.world.simulator().clear_faults();
-    assert_eq!(opened.world.phone("alice").me().await.status, 200);
+    assert_eq!(opened.world.client("alice").me().await.status, 200);
     opened.browser.until("document.querySelector('#breaker').textContent === 'Closed'").await;
     opened.browser.until(&format!("!{}", warns("breaker"))).await;
     opened.browser.close().await;
@@ -54,12 +54,12 @@ async fn page_shows_when_the_breaker_opens_and_closes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn page_shows_rejections_and_missing_keys() {
     let mut opened = Opened::with("").await;
-    opened.world.phone("sim_bad_key").me().await;
+    opened.world.client("sim_bad_key").me().await;
     let rejected = "Juspay rejected the API key in the last minute, and customers got errors.";
     opened.browser.until(&warns(rejected)).await;
     opened.world.issuer().inject(JWKS_PATH, None, Fault::Html);
     opened.world.issuer().rotate(false).unwrap();
-    opened.world.phone("alice").me().await;
+    opened.world.client("alice").me().await;
     opened
         .browser
         .until(&warns("Fetching the signing keys of main failed in the last minute."))
@@ -84,7 +84,7 @@ async fn failures_before_the_page_was_opened_are_reported_until_the_last_minute_
     let world = world("juspay.try_timeout = \"100ms\"").await;
     world.simulator().inject(FaultRule::always(Fault::Hang));
     for customer in ["alice", "bob", "carol"] {
-        assert_eq!(world.phone(customer).me().await.status, 504);
+        assert_eq!(world.client(customer).me().await.status, 504);
     }
     let mut opened = Opened::beside(world).await;
     let failed = warns("Customers got errors since start: upstream_timeout. JuspayBffUnserved");
@@ -102,7 +102,7 @@ async fn failures_before_the_page_was_opened_are_reported_until_the_last_minute_
     time_passes(&mut opened.browser, 55_000).await;
     opened.browser.until(&warns("Nothing needs attention.")).await;
 
-    assert_eq!(opened.world.phone("dave").me().await.status, 504);
+    assert_eq!(opened.world.client("dave").me().await.status, 504);
     let failed = "Customers got errors in the last minute: upstream_timeout.";
     opened.browser.until(&warns(failed)).await;
     opened.browser.close().await;
@@ -113,7 +113,7 @@ async fn never_fetched_keys_have_no_age_and_make_the_service_not_ready() {
     let stage = Stage::set_with(|simulator| simulator.clock = SystemClock::shared()).await;
     stage.issuer().inject(JWKS_PATH, None, Fault::Html);
     let world = stage.open("auth.jwks_cooldown = \"1s\"");
-    assert_eq!(world.phone("alice").me().await.status, 503);
+    assert_eq!(world.client("alice").me().await.status, 503);
     let mut opened = Opened::beside(world).await;
     assert_eq!(opened.browser.text("#word").await, "Not ready");
     assert_eq!(opened.browser.text("#sign").await, "▲");
@@ -121,7 +121,7 @@ async fn never_fetched_keys_have_no_age_and_make_the_service_not_ready() {
     opened.browser.until(&warns("The signing keys of main have never been fetched.")).await;
     for text in [
         "▲ Not ready: no issuer has keys yet.",
-        "▲ Access tokens could not be verified since start, and customers got errors.",
+        "▲ Access tokens could not be verified since start, because an issuer did not answer, and customers got errors.",
     ] {
         assert_eq!(opened.browser.evaluate(&warns(text)).await, true, "{text}");
     }

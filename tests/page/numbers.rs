@@ -10,14 +10,14 @@ use crate::{
 
 /// Requests of every kind: 4 responses with 200, of which 2 from the cache, and 3 errors.
 async fn requests(world: &World) {
-    let alice = world.phone("alice");
+    let alice = world.client("alice");
     for _ in 0..3 {
         assert_eq!(alice.me().await.status, 200);
     }
-    assert_eq!(world.phone("bob").me().await.status, 200);
-    assert_eq!(world.phone("sim_not_found").me().await.status, 404);
+    assert_eq!(world.client("bob").me().await.status, 200);
+    assert_eq!(world.client("sim_not_found").me().await.status, 404);
     for _ in 0..2 {
-        assert_eq!(world.stranger().me().await.status, 401);
+        assert_eq!(world.anonymous().me().await.status, 401);
     }
 }
 
@@ -44,7 +44,7 @@ async fn numbers_match_those_of_client_and_simulator() {
         ("#failed", "0.0 %"),
         ("#failed-note", "5xx; 4xx 42.9 %; last minute"),
         ("#hits", "40.0 %"),
-        ("#hits-note", "from memory, last minute"),
+        ("#hits-note", "40.0 % with no call of their own; last minute"),
         ("#breaker", "Closed"),
         ("#warnings", "Nothing needs attention."),
     ];
@@ -53,9 +53,11 @@ async fn numbers_match_those_of_client_and_simulator() {
     }
     let p99 = opened.browser.text("#p99").await;
     assert!(p99.ends_with(" ms") || p99.ends_with(" s"), "{p99}");
-    let who =
-        format!("{VERSION} · {COMMIT} · sim_merchant at {}", opened.world.simulator().base_url());
+    let host = host();
+    let juspay = opened.world.simulator().base_url();
+    let who = format!("{host} · {VERSION} · {COMMIT} · sim_merchant at {juspay}");
     assert_eq!(opened.browser.text("#who").await, who);
+    assert_eq!(opened.browser.evaluate("document.title").await, format!("{host} juspay-bff"));
     // The sweep counts remaining lives every five seconds.
     opened.browser.until(&cell_is("lives", "≥ 10 min", 2, "2")).await;
     assert_eq!(opened.browser.text("#cover").await, "≥ 10 min");
@@ -65,11 +67,42 @@ async fn numbers_match_those_of_client_and_simulator() {
 
     // More traffic, and the page updates itself.
     for _ in 0..5 {
-        opened.world.phone("alice").me().await;
+        opened.world.client("alice").me().await;
     }
     opened.until_shown(12).await;
     assert_eq!(opened.row("answers", "200 ok").await, ["9", "9"]);
     assert_eq!(opened.row("lookups", "hit").await, ["7", "7"]);
+    opened.browser.close().await;
+}
+
+/// In a pod, `HOSTNAME` is the pod's name.
+fn host() -> String {
+    std::env::var("HOSTNAME")
+        .unwrap_or_else(|_| std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap())
+        .trim()
+        .to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn joined_requests_count_as_requests_with_no_call_of_their_own() {
+    let mut opened = Opened::with("").await;
+    let gate = opened.world.simulator().hold("alice");
+    let waiting: Vec<_> = (0..4)
+        .map(|_| {
+            let client = opened.world.client("alice");
+            tokio::spawn(async move { client.me().await })
+        })
+        .collect();
+    opened.world.until_waiting(4).await;
+    gate.release();
+    for reply in waiting {
+        assert_eq!(reply.await.unwrap().status, 200);
+    }
+    opened.until_shown(4).await;
+    assert_eq!(opened.row("lookups", "joined").await, ["3", "3"]);
+    assert_eq!(opened.browser.text("#hits").await, "0.0 %");
+    let note = "75.0 % with no call of their own; last minute";
+    assert_eq!(opened.browser.text("#hits-note").await, note);
     opened.browser.close().await;
 }
 

@@ -13,7 +13,7 @@ use tokio::process::Command;
 use self::{chart::Chart, day::Day};
 use crate::{
     prometheus::Prometheus,
-    queries::{DASHBOARD, queries},
+    queries::{DASHBOARD, named, queries, substituted},
     scenario::now,
 };
 
@@ -21,7 +21,7 @@ use crate::{
 const STEP: u32 = 5;
 /// Grafana's rate interval for this step.
 const RATE_INTERVAL: &str = "20s";
-/// The first row that isn't drawn.
+/// The first row that isn't in the picture of the documents. `target/tmp/dashboard.png` has all rows.
 const BELOW: &str = "Signing keys and secrets";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -34,10 +34,16 @@ async fn picture() {
     prometheus.until_scraped(now()).await;
     let time = (begun, now());
 
-    let end = height_of_the_picture();
+    let mut annotations = Vec::new();
+    for annotation in DASHBOARD["annotations"]["list"].as_array().unwrap() {
+        let query = substituted(annotation["expr"].as_str().unwrap(), RATE_INTERVAL);
+        let found = prometheus.query_range(&query, time, STEP).await;
+        let runs = found.iter().flat_map(|(_, values)| runs(values)).collect();
+        annotations.push((annotation["iconColor"].as_str().unwrap().to_owned(), runs));
+    }
+
     let mut svg = String::new();
-    let panels = DASHBOARD["panels"].as_array().unwrap().iter();
-    for panel in panels.filter(|panel| panel["gridPos"]["y"].as_u64().unwrap() < end) {
+    for panel in DASHBOARD["panels"].as_array().unwrap() {
         if panel["type"] == "row" {
             svg += &chart::heading(panel);
             continue;
@@ -50,33 +56,43 @@ async fn picture() {
             series
                 .extend(found.into_iter().map(|(labels, values)| (named(legend, &labels), values)));
         }
-        svg += &Chart::new(panel, time).draw(&series);
+        svg += &Chart::new(panel, time, &annotations).draw(&series);
     }
-    let page = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dashboard.svg");
-    fs::write(&page, chart::page(&svg, end)).unwrap();
-    take_picture(&page, end).await;
+    let scratch = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let page = scratch.join("dashboard.svg");
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/grafana/dashboard.png");
+    let complete = scratch.join("dashboard.png");
+    for (picture, height) in [(Path::new(shipped), top_of(BELOW)), (&complete, bottom())] {
+        fs::write(&page, chart::page(&svg, height)).unwrap();
+        take_picture(&page, picture, height).await;
+    }
 }
 
-/// In the dashboard's units.
-fn height_of_the_picture() -> u64 {
+/// The position of a row, in the dashboard's units.
+fn top_of(row: &str) -> u64 {
     let rows = DASHBOARD["panels"].as_array().unwrap();
-    let below = rows.iter().find(|panel| panel["title"] == BELOW).expect("that row");
-    below["gridPos"]["y"].as_u64().unwrap()
+    let row = rows.iter().find(|panel| panel["title"] == row).expect("that row");
+    row["gridPos"]["y"].as_u64().unwrap()
 }
 
-/// Grafana's `legendFormat`.
-fn named(legend: &str, labels: &std::collections::BTreeMap<String, String>) -> String {
-    labels.iter().fold(legend.to_owned(), |legend, (name, value)| {
-        legend.replace(&format!("{{{{{name}}}}}"), value)
-    })
+/// The end of the last panel.
+fn bottom() -> u64 {
+    let last = &DASHBOARD["panels"].as_array().unwrap().last().expect("a panel")["gridPos"];
+    last["y"].as_u64().unwrap() + last["h"].as_u64().unwrap()
 }
 
-async fn take_picture(page: &Path, height: u64) {
-    let picture = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/grafana/dashboard.png");
+/// The times from which to which a series has values.
+fn runs(values: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let gap = f64::from(STEP) * 1.5;
+    let runs = values.chunk_by(|(one, _), (next, _)| next - one < gap);
+    runs.map(|run| (run[0].0, run[run.len() - 1].0)).collect()
+}
+
+async fn take_picture(page: &Path, picture: &Path, height: u64) {
     let (width, height) = chart::size(height);
     let status = Command::new("chromium")
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"])
-        .arg(format!("--screenshot={picture}"))
+        .arg(format!("--screenshot={}", picture.display()))
         .arg(format!("--window-size={width},{height}"))
         .arg(format!("file://{}", page.display()))
         .stderr(Stdio::null())

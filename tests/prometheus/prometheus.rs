@@ -17,14 +17,14 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::support::{Phone, until, with_timeout};
+use crate::support::{Client, until, with_timeout};
 
 /// The directory of the Prometheus configuration.
 const CONFIGURATION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/prometheus");
 
 /// A Prometheus of the test, stopped when dropped.
 pub struct Prometheus {
-    api: Phone,
+    api: Client,
     _child: Child,
     _directory: TempDir,
 }
@@ -62,7 +62,7 @@ impl Prometheus {
         let port = with_timeout("Prometheus", starting).await;
         // The process would block on a full pipe.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        let api = Phone::new((Ipv4Addr::LOCALHOST, port).into(), None);
+        let api = Client::new((Ipv4Addr::LOCALHOST, port).into(), None);
         let prometheus = Self { api, _child: child, _directory: directory };
         prometheus.until_scraped(Timestamp::MIN).await;
         prometheus

@@ -1,7 +1,10 @@
 //! Every query in the rules and in the dashboard, against a service under load: its metrics exist,
 //! each selector has matched a series, and it returns data.
 
-use std::{collections::BTreeSet, sync::LazyLock};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
 
 use jiff::SignedDuration;
 use serde_json::Value;
@@ -36,6 +39,7 @@ pub async fn all_queries_return_data(prometheus: &Prometheus, world: &World) {
 
     let panels: Vec<_> = panels().flat_map(|panel| queries(panel, "1m")).collect();
     let shipped = rules.iter().map(|rule| text(&rule["query"])).chain(panels.iter().cloned());
+    let shipped = shipped.chain(annotations().map(|it| substituted(&text(&it["expr"]), "1m")));
     let exposed = exposed(world).await;
     for query in shipped {
         for (name, selector) in selectors(&query) {
@@ -53,6 +57,53 @@ pub async fn all_queries_return_data(prometheus: &Prometheus, world: &World) {
             |values: &Vec<(f64, f64)>| values.iter().any(|(_, value)| value.is_finite());
         assert!(found.iter().any(|(_, values)| has_value(values)), "it finds nothing: {query}");
     }
+    series_have_colors(prometheus).await;
+}
+
+/// Labels whose values have a meaning, and therefore a color.
+const MEANINGFUL: [&str; 5] = ["code", "outcome", "state", "cause", "slot"];
+
+/// Counters exist with 0 from the start, so this covers all values of the labels.
+async fn series_have_colors(prometheus: &Prometheus) {
+    for panel in panels() {
+        for target in panel["targets"].as_array().unwrap() {
+            let legend = target["legendFormat"].as_str().unwrap();
+            let is_shown = |label: &&&str| legend.contains(&format!("{{{{{label}}}}}"));
+            let Some(label) = MEANINGFUL.iter().find(is_shown) else { continue };
+            let query = substituted(target["expr"].as_str().unwrap(), "1m");
+            let (_, selector) = selectors(&query)[0];
+            let all = format!("group by (issuer, {label}) (last_over_time({selector}[1h]))");
+            for (labels, _) in prometheus.query(&all).await {
+                let series = named(legend, &labels);
+                let color = color_of(panel, &series);
+                assert!(color.is_some(), "{series} has no color in {}", panel["title"]);
+            }
+        }
+    }
+}
+
+/// Grafana's `legendFormat`.
+pub fn named(legend: &str, labels: &BTreeMap<String, String>) -> String {
+    labels.iter().fold(legend.to_owned(), |legend, (name, value)| {
+        legend.replace(&format!("{{{{{name}}}}}"), value)
+    })
+}
+
+/// The color of the panel's override for this series: by its name, or by `/…$/`, its end.
+pub fn color_of<'p>(panel: &'p Value, series: &str) -> Option<&'p str> {
+    let overrides = panel["fieldConfig"]["overrides"].as_array()?.iter();
+    let matches = |matcher: &Value| {
+        let options = matcher["options"].as_str().expect("a name");
+        let end = options.strip_prefix('/').and_then(|end| end.strip_suffix("$/"));
+        end.map_or(series == options, |end| series.ends_with(end))
+    };
+    let mut found = overrides.filter(|it| matches(&it["matcher"]));
+    found.next()?["properties"][0]["value"]["fixedColor"].as_str()
+}
+
+/// The dashboard's annotations.
+fn annotations() -> impl Iterator<Item = &'static Value> {
+    DASHBOARD["annotations"]["list"].as_array().expect("annotations").iter()
 }
 
 /// The dashboard's panels with queries.
@@ -69,13 +120,13 @@ pub fn queries(panel: &Value, rate_interval: &str) -> Vec<String> {
         .collect()
 }
 
-fn substituted(query: &str, rate_interval: &str) -> String {
+pub fn substituted(query: &str, rate_interval: &str) -> String {
     let query = [
         ("$__rate_interval", rate_interval),
         ("$__range", "1h"),
         ("$namespace", ".*"),
         ("$job", "juspay-bff"),
-        ("$instance", ".*"),
+        ("$pod", ".*"),
     ]
     .into_iter()
     .fold(query.to_owned(), |query, (name, value)| query.replace(name, value));
@@ -127,6 +178,81 @@ fn selectors_are_found_in_a_query() {
         ("up", "up"),
     ];
     assert_eq!(selectors(query), expected);
+}
+
+/// The time series of the dashboard.
+fn charts() -> impl Iterator<Item = &'static Value> {
+    panels().filter(|panel| panel["type"] == "timeseries")
+}
+
+#[test]
+fn each_axis_has_one_unit() {
+    for panel in charts() {
+        let unit = panel["fieldConfig"]["defaults"]["unit"].as_str().expect("a unit");
+        for query in queries(panel, "1m") {
+            let is_rate = query.contains("rate(")
+                && !["histogram_quantile", ") / sum(", "cpu_seconds"]
+                    .iter()
+                    .any(|it| query.contains(it));
+            assert_eq!(is_rate, ["reqps", "cps"].contains(&unit), "{}: {query}", panel["title"]);
+            let is_time = query.contains("histogram_quantile") || query.contains("_seconds{");
+            let is_count = query.contains("at_least") || is_rate || query.contains("cpu_seconds");
+            assert!(is_count || is_time == (unit == "s"), "{}: {query}", panel["title"]);
+        }
+    }
+}
+
+#[test]
+fn legends_have_last_and_maximum_and_begin_with_the_highest() {
+    for panel in charts() {
+        let legend = &panel["options"]["legend"];
+        let expected = serde_json::json!({
+            "displayMode": "table", "placement": "bottom", "calcs": ["lastNotNull", "max"],
+            "sortBy": "Last *", "sortDesc": true,
+        });
+        assert_eq!(legend, &expected, "{}", panel["title"]);
+    }
+}
+
+#[test]
+fn series_have_the_same_color_in_all_panels() {
+    let mut colors = BTreeMap::new();
+    for panel in charts() {
+        for rule in panel["fieldConfig"]["overrides"].as_array().unwrap() {
+            let color = &rule["properties"][0]["value"]["fixedColor"];
+            let before = colors.insert(rule["matcher"]["options"].as_str().unwrap(), color);
+            assert!(before.is_none_or(|before| before == color), "{rule}");
+        }
+    }
+    assert_eq!(colors["success"], colors["ok"]);
+}
+
+/// The variable's value is the path that `deploy/prometheus/customize` replaces, as in the alert rules.
+#[test]
+fn each_alert_has_a_panel_with_a_link_to_its_runbook() {
+    let runbooks = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/prometheus/RUNBOOKS.md");
+    let runbooks = std::fs::read_to_string(runbooks).unwrap();
+    let names = runbooks.lines().filter_map(|line| line.strip_prefix("## "));
+    let expected: BTreeSet<_> =
+        names.map(|name| (format!("Runbook: {name}"), name.to_lowercase())).collect();
+    let links = panels().filter_map(|panel| panel["links"].as_array()).flatten();
+    let links: BTreeSet<_> = links
+        .map(|link| {
+            let url = link["url"]
+                .as_str()
+                .unwrap()
+                .strip_prefix("${runbooks:raw}#")
+                .expect("the variable");
+            (link["title"].as_str().unwrap().to_owned(), url.to_owned())
+        })
+        .collect();
+    assert_eq!(links, expected);
+    let variables = DASHBOARD["templating"]["list"].as_array().unwrap();
+    let runbooks = variables.iter().find(|it| it["name"] == "runbooks").unwrap();
+    assert_eq!(
+        (&runbooks["type"], &runbooks["query"]),
+        (&"constant".into(), &"deploy/prometheus/RUNBOOKS.md".into())
+    );
 }
 
 #[test]

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::{
     support::{
         ManualClock, Reply, Stage, World,
-        authority::{Authority, TlsPhone},
+        authority::{Authority, TlsClient},
         guard, with_timeout,
     },
     tally::Tally,
@@ -32,7 +32,7 @@ pub struct Scenario {
     pub world: World,
     pub tally: Tally,
     clock: ManualClock,
-    phone: TlsPhone,
+    client: TlsClient,
     _files: TempDir,
 }
 
@@ -53,8 +53,8 @@ impl Scenario {
         let authority = Authority::new();
         let settings = settings(&stage, &authority, &files);
         let world = stage.open_ready(&settings).await;
-        let phone = authority.phone(world.service.public, None);
-        Self { world, tally: Tally::default(), clock, phone, _files: files }
+        let client = authority.tls_client(world.service.public, None);
+        Self { world, tally: Tally::default(), clock, client, _files: files }
     }
 
     /// Sends all requests.
@@ -85,16 +85,16 @@ impl Scenario {
 
     /// Three requests wait for one fetch, and the limit rejects a second fetch.
     async fn saturated(&mut self) {
-        let gate = self.world.simulator().hold("carol");
+        let latch = self.world.simulator().hold("carol");
         let waiting: Vec<_> = (0..3)
             .map(|_| {
-                let (phone, token) = (self.phone.clone(), self.token("carol"));
-                tokio::spawn(async move { phone.me(&token).await.expect("an answer") })
+                let (client, token) = (self.client.clone(), self.token("carol"));
+                tokio::spawn(async move { client.me(&token).await.expect("an answer") })
             })
             .collect();
         self.world.until_waiting(3).await;
         self.fails("dave", "overloaded", Some("miss")).await;
-        gate.release();
+        latch.release();
         for waiting in waiting {
             self.tally.count("/me/customer", &waiting.await.unwrap());
         }
@@ -220,8 +220,8 @@ impl Scenario {
             "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{}{lines}\r\n",
             token.unwrap_or_default(),
         );
-        let mut stream = self.phone.connect().await.expect("a connection");
-        let saying = self.phone.say(&mut stream, &request);
+        let mut stream = self.client.connect().await.expect("a connection");
+        let saying = self.client.say(&mut stream, &request);
         let reply = with_timeout("an answer", saying).await.expect("an answer");
         let route = if path == "/me/customer" { path } else { "unmatched" };
         self.tally.count(route, &reply);

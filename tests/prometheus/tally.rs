@@ -29,7 +29,10 @@ impl Tally {
         let code = if reply.status == 200 { "ok".to_owned() } else { reply.code() };
         add(&mut self.answers, &[route, &reply.status.to_string(), &code]);
         self.handshakes = self.handshakes.saturating_add(1);
-        if let Some(left) = reply.header("juspay-token-expires-in") {
+        // A HEAD has the header, and hands out no token.
+        if let Some(left) =
+            reply.header("juspay-token-expires-in").filter(|_| !reply.body.is_empty())
+        {
             let left: u64 = left.parse().unwrap();
             self.hand_outs = self.hand_outs.saturating_add(1);
             self.short = self.short.saturating_add(u64::from(left < 60));

@@ -4,8 +4,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
     reason = "a test that panics fails, as it should"
 )]
 

@@ -22,14 +22,14 @@ fn lost(cause: &str) -> String {
 
 async fn send_three_requests(world: &World) {
     for _ in 0..3 {
-        assert_eq!(world.phone("alice").me().await.status, 200);
+        assert_eq!(world.client("alice").me().await.status, 200);
     }
 }
 
 /// Advances the clock until this series has this value.
 async fn advance_until_count(world: &World, series: &str, value: u64) {
     let is_received = async || world.count(series).await >= value;
-    world.turn_until(series, STEP, is_received).await;
+    world.advance_until(series, STEP, is_received).await;
     assert_eq!(world.count(series).await, value);
 }
 
@@ -74,7 +74,7 @@ async fn message_with_a_temporary_error_is_sent_again() {
     let world = collector.world("").await;
     send_three_requests(&world).await;
     let is_received = async || !collector.received().is_empty();
-    world.turn_until("a try", STEP, is_received).await;
+    world.advance_until("a try", STEP, is_received).await;
     collector.plan(Plan::Take);
     advance_until_count(&world, "juspay_bff_trace_spans_exported_total", 11).await;
     let received = collector.received();
@@ -101,7 +101,7 @@ async fn unresponsive_collector_delays_neither_responses_nor_shutdown() {
     let mut world = collector.world("").await;
     send_three_requests(&world).await;
     let is_received = async || !collector.received().is_empty();
-    world.turn_until("a try", STEP, is_received).await;
+    world.advance_until("a try", STEP, is_received).await;
     send_three_requests(&world).await;
     world.service.signal();
     let mut turned = Duration::ZERO;

@@ -8,9 +8,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::indexing_slicing,
     clippy::string_slice,
-    clippy::arithmetic_side_effects,
     reason = "a test that panics fails, as it should"
 )]
 #![expect(unreachable_pub, reason = "`pub` marks what tests may use of their support files")]

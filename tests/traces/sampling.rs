@@ -12,7 +12,7 @@ const SPAN_ID: &str = "b7ad6b7169203331";
 
 async fn me(world: &World, flags: &str) -> Reply {
     let line = format!("traceparent: 00-{TRACE_ID}-{SPAN_ID}-{flags}\r\n");
-    let reply = world.phone("alice").request("GET", "/me/customer", &line).await;
+    let reply = world.client("alice").request("GET", "/me/customer", &line).await;
     assert_eq!(reply.status, 200, "{}", reply.text());
     reply
 }
@@ -58,7 +58,7 @@ async fn trusted_caller_decides_about_sampling() {
     let world = collector.world("traces.sample = 0\ntraces.trust_traceparent = true").await;
     me(&world, "00").await;
     me(&world, "01").await;
-    world.phone("alice").me().await;
+    world.client("alice").me().await;
     let exported = collector.exported_at_stop(world).await;
     assert_eq!(exported.trees(), "GET /me/customer\n  verify token\n  look up customer\n");
     assert_eq!(exported.one("GET /me/customer").parent, SPAN_ID);
@@ -68,7 +68,7 @@ async fn trusted_caller_decides_about_sampling() {
 async fn log_lines_contain_the_trace_id_and_juspay_gets_no_trace_that_starts_here() {
     let collector = Collector::new(Plan::Take).await;
     let world = collector.world("").await;
-    let reply = world.phone("alice").me().await;
+    let reply = world.client("alice").me().await;
     let trace_id = line(&reply).await["trace_id"].as_str().unwrap().to_owned();
     assert_eq!(line(&me(&world, "01").await).await["trace_id"], TRACE_ID);
     assert_eq!(world.simulator().requests().last().unwrap().header("traceparent"), None);
@@ -79,7 +79,7 @@ async fn log_lines_contain_the_trace_id_and_juspay_gets_no_trace_that_starts_her
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_collector_nothing_is_traced() {
     let world = World::with("").await;
-    let reply = world.phone("alice").me().await;
+    let reply = world.client("alice").me().await;
     assert!(line(&reply).await.get("trace_id").is_none());
     assert_eq!(world.count("juspay_bff_trace_spans_exported_total").await, 0);
 }

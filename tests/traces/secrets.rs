@@ -38,7 +38,7 @@ const KEYS: &[&str] = &[
 /// receive.
 async fn send_requests(world: &World, customer: &str) -> Vec<String> {
     let token = world.issuer().mint(&MintRequest::of(customer)).unwrap();
-    let alice = world.phone_holding(&token);
+    let alice = world.client_with_token(&token);
     let reply = alice.me().await;
     let object = reply.json();
     let text = |name: &str| object[name].as_str().unwrap().to_owned();
@@ -70,8 +70,11 @@ async fn send_requests(world: &World, customer: &str) -> Vec<String> {
     let body = "{\"error_message\": \"hush\"}".to_owned();
     let headers = [("X-Hush".to_owned(), "hush".to_owned())].into();
     world.simulator().inject(FaultRule::always(Fault::Status { status: 400, headers, body }));
-    world.phone_holding(&token).request("GET", "/me/customer", "Cache-Control: no-cache\r\n").await;
-    assert_eq!(world.phone(&format!("{customer}2")).me().await.status, 502);
+    world
+        .client_with_token(&token)
+        .request("GET", "/me/customer", "Cache-Control: no-cache\r\n")
+        .await;
+    assert_eq!(world.client(&format!("{customer}2")).me().await.status, 502);
     never
 }
 
@@ -102,17 +105,17 @@ async fn collector_headers_are_sent_and_reloaded() {
     let collector = Collector::new(Plan::Take).await;
     let world =
         collector.world(&format!("traces.headers_file = \"{}\"", file.path().display())).await;
-    world.phone("alice").me().await;
+    world.client("alice").me().await;
     let step = std::time::Duration::from_millis(20);
-    world.turn_until("spans", step, async || !collector.received().is_empty()).await;
+    world.advance_until("spans", step, async || !collector.received().is_empty()).await;
     let head = collector.received()[0].head.to_lowercase();
     assert!(head.contains("\r\nauthorization: bearer canary_one\r\n"), "{head}");
     assert!(head.contains("\r\nx-scope: shop\r\n"), "{head}");
     fs::write(&file, "Authorization: Bearer canary_two").unwrap();
     let read = "juspay_bff_secret_last_reload_success_timestamp_seconds{secret=\"traces_headers\"}";
     let before = world.metric(read).await;
-    world.turn_until("the new ones", step, async || world.metric(read).await > before).await;
-    world.phone("alice").me().await;
+    world.advance_until("the new ones", step, async || world.metric(read).await > before).await;
+    world.client("alice").me().await;
     collector.exported_at_stop(world).await;
     let head = collector.received().pop().unwrap().head.to_lowercase();
     assert!(

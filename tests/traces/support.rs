@@ -1,13 +1,13 @@
 //! The support files of `tests/api` that these tests need.
 
+#[path = "../api/support/client.rs"]
+pub mod client;
 #[path = "../api/support/clock_control.rs"]
 pub mod clock_control;
 #[path = "../api/support/guard.rs"]
 pub mod guard;
 #[path = "../api/support/pending.rs"]
 pub mod pending;
-#[path = "../api/support/phone.rs"]
-pub mod phone;
 #[path = "../api/support/timeouts.rs"]
 pub mod timeouts;
 #[path = "../api/support/world.rs"]
@@ -16,7 +16,7 @@ pub mod world;
 pub use clock::manual::ManualClock;
 
 pub use self::{
-    phone::{Phone, Reply},
+    client::{Client, Reply},
     timeouts::{until, with_timeout},
     world::World,
 };

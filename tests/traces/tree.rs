@@ -45,7 +45,7 @@ fn port(world: &World) -> String {
 async fn miss_has_a_span_for_each_step_and_for_the_call() {
     let collector = Collector::new(Plan::Take).await;
     let world = collector.world("traces.service_name = \"shop\"").await;
-    let reply = world.phone("alice").me().await;
+    let reply = world.client("alice").me().await;
     assert_eq!(reply.status, 200);
     let exported = collector.exported_at_stop(world).await;
     assert_eq!(exported.trees(), MISS);
@@ -84,7 +84,7 @@ async fn call_span_contains_the_host_and_not_the_url() {
     let collector = Collector::new(Plan::Take).await;
     let world = collector.world("").await;
     let port = port(&world);
-    world.phone("alice").me().await;
+    world.client("alice").me().await;
     let exported = collector.exported_at_stop(world).await;
     let call = exported.one("GET /customers/{id}");
     assert_eq!((call.kind, call.has_failed), (SpanKind::Client, false));
@@ -108,7 +108,7 @@ async fn call_span_contains_the_host_and_not_the_url() {
 async fn hit_returns_the_same_response_with_fewer_spans() {
     let collector = Collector::new(Plan::Take).await;
     let world = collector.world("").await;
-    let alice = world.phone("alice");
+    let alice = world.client("alice");
     alice.me().await;
     assert_eq!(alice.me().await.cache_status(), "juspay-bff; hit; ttl=779");
     let series = "juspay_bff_cache_requests_total{outcome=\"hit\"}";
@@ -127,13 +127,13 @@ async fn hit_returns_the_same_response_with_fewer_spans() {
 async fn joined_fetch_is_linked() {
     let collector = Collector::new(Plan::Take).await;
     let world = collector.world("").await;
-    let gate = world.simulator().hold("alice");
-    let alice = world.phone("alice");
+    let latch = world.simulator().hold("alice");
+    let alice = world.client("alice");
     let first = alice.begin().await;
-    gate.arrived(1).await;
+    latch.arrived(1).await;
     let second = alice.begin().await;
     world.until_waiting(2).await;
-    gate.release();
+    latch.release();
     assert_eq!((first.reply().await.status, second.reply().await.status), (200, 200));
     let exported = collector.exported_at_stop(world).await;
     let fetch = exported.one("fetch customer");
@@ -153,9 +153,9 @@ async fn each_attempt_has_its_own_span() {
     let collector = Collector::new(Plan::Take).await;
     let world = collector.world("juspay.max_retries = 2").await;
     world.simulator().inject(FaultRule::once(status(503)));
-    let asking = world.phone("alice").begin().await;
+    let asking = world.client("alice").begin().await;
     let step = Duration::from_millis(10);
-    world.turn_until("the answer", step, async || asking.is_answered()).await;
+    world.advance_until("the answer", step, async || asking.is_answered()).await;
     assert_eq!(asking.reply().await.status, 200);
     let exported = collector.exported_at_stop(world).await;
     let calls = exported.named("GET /customers/{id}");
@@ -179,7 +179,7 @@ async fn each_attempt_has_its_own_span() {
 async fn refresh_span_belongs_to_the_request_that_started_it() {
     let collector = Collector::new(Plan::Take).await;
     let world = collector.world("").await;
-    let alice = world.phone("alice");
+    let alice = world.client("alice");
     alice.me().await;
     world.clock.advance(Duration::from_secs(770));
     assert_eq!(alice.me().await.cache_status(), "juspay-bff; hit; ttl=9");
@@ -198,7 +198,7 @@ async fn outage_is_recorded_on_all_affected_spans() {
     let collector = Collector::new(Plan::Take).await;
     let world = collector.world("").await;
     world.simulator().inject(FaultRule::always(status(500)));
-    assert_eq!(world.phone("alice").me().await.code(), "upstream_error");
+    assert_eq!(world.client("alice").me().await.code(), "upstream_error");
     let exported = collector.exported_at_stop(world).await;
     assert_eq!(exported.trees(), MISS);
     let request = exported.one("GET /me/customer");
@@ -226,7 +226,7 @@ async fn outage_is_recorded_on_all_affected_spans() {
 async fn outage_is_recorded_on_cached_responses() {
     let collector = Collector::new(Plan::Take).await;
     let world = collector.world("").await;
-    let alice = world.phone("alice");
+    let alice = world.client("alice");
     alice.me().await;
     world.clock.advance(Duration::from_secs(789));
     world.simulator().inject(FaultRule::always(status(500)));
@@ -243,9 +243,9 @@ async fn rejected_request_records_the_reason_and_nothing_of_the_token() {
     let collector = Collector::new(Plan::Take).await;
     let world = collector.world("").await;
     let wish = MintRequest { audience: "somebody else".to_owned(), ..MintRequest::of("alice") };
-    assert_eq!(world.phone_with(&wish).me().await.code(), "invalid_token");
-    assert_eq!(world.stranger().get("/elsewhere/alice?x=alice").await.status, 404);
-    assert_eq!(world.stranger().request("BREW", "/me/customer", "").await.status, 405);
+    assert_eq!(world.client_with(&wish).me().await.code(), "invalid_token");
+    assert_eq!(world.anonymous().get("/elsewhere/alice?x=alice").await.status, 404);
+    assert_eq!(world.anonymous().request("BREW", "/me/customer", "").await.status, 405);
     let exported = collector.exported_at_stop(world).await;
     assert_eq!(exported.trees(), "GET /me/customer\n  verify token\nGET\nHTTP\n");
     let request = exported.one("GET /me/customer");
@@ -272,12 +272,12 @@ async fn rejected_request_records_the_reason_and_nothing_of_the_token() {
 async fn disconnected_client_leaves_its_span_and_the_call_continues() {
     let collector = Collector::new(Plan::Take).await;
     let world = collector.world("").await;
-    let gate = world.simulator().hold("alice");
-    let asking = world.phone("alice").begin().await;
-    gate.arrived(1).await;
+    let latch = world.simulator().hold("alice");
+    let asking = world.client("alice").begin().await;
+    latch.arrived(1).await;
     drop(asking);
     world.until_waiting(0).await;
-    gate.release();
+    latch.release();
     world.until_count("juspay_bff_cache_entries", 1).await;
     let exported: Exported = collector.exported_at_stop(world).await;
     assert_eq!(exported.trees(), MISS);

@@ -47,7 +47,7 @@ impl Throttle {
             self.clock.sleep_until(self.clock.monotonic().plus(self.pause)).await;
             self.steps_left = BATCH;
         }
-        self.steps_left = self.steps_left.saturating_sub(1);
+        self.steps_left -= 1;
         self.clock.moment()
     }
 }

@@ -24,7 +24,7 @@ use tokio::{
 
 use self::request::{Incoming, Received};
 pub(super) use self::request::{Request, find_header};
-use super::{gate::GateWait, response::Response};
+use super::{latch::LatchWait, response::Response};
 use clock::Clock;
 
 /// Maximum number of concurrent connections. Others wait in the listener's backlog.
@@ -41,8 +41,8 @@ pub(super) enum Step {
     Write(Bytes),
     /// Waits for a duration on the clock.
     Pause(Duration),
-    /// Waits until a gate is open.
-    Wait(GateWait),
+    /// Waits until a latch is released.
+    Wait(LatchWait),
     /// Waits until the client closes.
     Hang,
     /// Ends the connection with a TCP reset.
@@ -148,7 +148,7 @@ impl Connection {
                 Step::Pause(time) => {
                     self.clock.sleep_until(self.clock.monotonic().plus(time)).await;
                 }
-                Step::Wait(passage) => passage.opened().await,
+                Step::Wait(wait) => wait.opened().await,
                 Step::Hang => {
                     self.drain(usize::MAX).await?;
                     return Ok(AfterResponse::Close);

@@ -33,9 +33,9 @@ use self::{
 use super::{
     control::rejection,
     fault::Fault,
-    gate::{Gate, Gates},
     http::{Handler, Request, Script, Step},
     journal::{Journal, ReceivedRequest},
+    latch::{Latch, Latches},
     response::Response,
     rules::{FaultRule, FaultRules},
 };
@@ -58,7 +58,7 @@ struct State {
     register: IssuedTokens,
     journal: Journal,
     rules: FaultRules,
-    gates: Gates,
+    latches: Latches,
 }
 
 impl fmt::Debug for State {
@@ -85,7 +85,7 @@ impl Issuer {
             register: IssuedTokens::new(),
             journal: Journal::new(),
             rules: FaultRules::default(),
-            gates: Gates::default(),
+            latches: Latches::default(),
         }));
         issuer.key(algorithm::family(algorithm::DEFAULT))?;
         Ok(issuer)
@@ -191,10 +191,10 @@ impl Issuer {
         self.0.rules.clear();
     }
 
-    /// Holds back the responses of a path until the gate is released. They are created when the
+    /// Holds back the responses of a path until the latch is released. They are created when the
     /// request arrives; only sending waits.
-    pub fn hold(&self, path: &str) -> Gate {
-        self.0.gates.hold(path)
+    pub fn hold(&self, path: &str) -> Latch {
+        self.0.latches.hold(path)
     }
 
     /// Number of requests for a path.
@@ -299,8 +299,8 @@ impl Handler for Issuer {
             None => response.script(),
         };
         // Last, because a test that waits for arrivals may rotate the keys then.
-        let passage = self.0.gates.arrive(&request.path);
-        script.steps.splice(0..0, passage.map(Step::Wait));
+        let wait = self.0.latches.arrive(&request.path);
+        script.steps.splice(0..0, wait.map(Step::Wait));
         script
     }
 }

@@ -85,7 +85,7 @@ impl Journal {
             body: String::from_utf8_lossy(&request.body).into_owned(),
         };
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.total = entries.total.saturating_add(1);
+        entries.total += 1;
         received.number = entries.total;
         if entries.requests.len() >= REQUESTS {
             entries.requests.pop_front();
@@ -93,7 +93,7 @@ impl Journal {
         entries.requests.push_back(Arc::new(received));
         if let Some(target) = target {
             let (calls, _) = entries.calls.get_or_insert_with(&target.to_owned(), || 0);
-            *calls = calls.saturating_add(1);
+            *calls += 1;
         }
         entries.total
     }

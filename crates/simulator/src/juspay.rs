@@ -21,10 +21,10 @@ use super::{
     Config,
     customers::{Customers, juspay_id},
     fault::Fault,
-    gate::{Gate, Gates},
     http::{Handler, Request, Script, Step},
     journal::{Journal, ReceivedRequest},
     keys::ApiKeys,
+    latch::{Latch, Latches},
     magic::MagicCustomer,
     rules::{FaultRule, FaultRules},
     stale_connections::StaleConnections,
@@ -49,7 +49,7 @@ struct State {
     journal: Journal,
     rules: FaultRules,
     stale: StaleConnections,
-    gates: Gates,
+    latches: Latches,
 }
 
 /// Requests contain API keys and tokens, so `Debug` shows none.
@@ -74,7 +74,7 @@ impl Simulator {
             journal: Journal::new(),
             rules: FaultRules::default(),
             stale: StaleConnections::default(),
-            gates: Gates::default(),
+            latches: Latches::default(),
         }))
     }
 
@@ -119,10 +119,10 @@ impl Simulator {
         self.0.stale.clear();
     }
 
-    /// Holds back the responses for a customer (the id as requested) until the gate is released.
+    /// Holds back the responses for a customer (the id as requested) until the latch is released.
     /// They are created when the request arrives; only sending waits.
-    pub fn hold(&self, customer: &str) -> Gate {
-        self.0.gates.hold(customer)
+    pub fn hold(&self, customer: &str) -> Latch {
+        self.0.latches.hold(customer)
     }
 
     /// The last 10,000 requests to Juspay, oldest first, without those to the control API.
@@ -213,8 +213,8 @@ impl Handler for Simulator {
             None => response.script(),
         };
         // Last, because a test that waits for arrivals may advance the clock then.
-        let passage = customer.and_then(|customer| self.0.gates.arrive(customer));
-        script.steps.splice(0..0, passage.map(Step::Wait));
+        let wait = customer.and_then(|customer| self.0.latches.arrive(customer));
+        script.steps.splice(0..0, wait.map(Step::Wait));
         script
     }
 }

@@ -15,12 +15,12 @@ mod control;
 mod customers;
 mod errors;
 mod fault;
-mod gate;
 mod http;
 pub mod issuer;
 mod journal;
 mod juspay;
 mod keys;
+mod latch;
 mod magic;
 mod object;
 mod page;
@@ -48,10 +48,10 @@ use self::http::{Server, serve};
 pub use self::{
     errors::ApiError,
     fault::{Fault, ObjectFault, TokenFault},
-    gate::Gate,
     issuer::{Algorithm, Issuer, MintRequest},
     journal::ReceivedRequest,
     juspay::Simulator,
+    latch::Latch,
     magic::{MAGIC_CUSTOMERS, MagicCustomer},
     rules::FaultRule,
 };

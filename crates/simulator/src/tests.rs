@@ -2,11 +2,11 @@
 
 mod control;
 mod faults;
-mod gates;
 mod http;
 mod introspection;
 mod issuer;
 mod juspay;
+mod latches;
 mod peer;
 
 use std::sync::Arc;

@@ -2,7 +2,8 @@
 // The rules for the attention list: the alerts of deploy/prometheus/alert-rules.yml, evaluated for this
 // instance only, over the last minute instead of hours, without a minimum of traffic and without `for`.
 // `bound` is the number in the alert's expression. A test compares alerts, severities and bounds with
-// that file. Rules without an alert (`null`) explain others, or report problems earlier.
+// that file. Rules without an alert (`null`) explain others, or report problems earlier; `runbook` names the
+// alert whose runbook has the next steps.
 //
 // `when` gets a `view` and returns the replacements of `{}` in the text, one for each problem.
 
@@ -35,7 +36,7 @@ const ages = (metrics, name, label) => metrics.gauges(name).filter(({ value }) =
 
 const RULES = [
   {
-    alert: null, severity: 'page', text: 'Not ready: {}.',
+    alert: null, runbook: 'JuspayBffKeySetMissing', severity: 'page', text: 'Not ready: {}.',
     when: ({ readiness }) => (['ready', 'draining'].includes(readiness) ? NOTHING : [readiness]),
   },
   {
@@ -86,7 +87,7 @@ const RULES = [
     },
   },
   {
-    alert: null, severity: 'ticket', bound: 0.05,
+    alert: null, runbook: 'JuspayBffSlow', severity: 'ticket', bound: 0.05,
     text: 'Calls to Juspay timed out {when}.',
     when: (metrics, bound) => exceeds(
       metrics.count('upstream_requests_total', outcome('timeout')), metrics.count('upstream_requests_total'), bound,
@@ -100,7 +101,7 @@ const RULES = [
     ),
   },
   {
-    alert: null, severity: 'ticket',
+    alert: null, runbook: 'JuspayBffRefreshesFail', severity: 'ticket',
     text: 'Juspay failed, and customers got tokens with less than the normal validity {when}.',
     when: (metrics) => any(metrics.count('cache_requests_total', outcome('outage'))),
   },
@@ -132,7 +133,7 @@ const RULES = [
   },
   {
     alert: 'JuspayBffKeysUnavailable', severity: 'page', bound: 900,
-    text: 'Access tokens could not be verified {when}, and customers got errors.',
+    text: 'Access tokens could not be verified {when}, because an issuer did not answer, and customers got errors.',
     when: (metrics, bound) => {
       const stale = keySets(metrics).some(({ age, failed }) => age > bound || (Number.isNaN(age) && failed > 0));
       const unanswered = metrics.count('auth_introspections_total', (labels) => !outcome('active', 'inactive')(labels));
@@ -151,7 +152,7 @@ const RULES = [
       .map(({ issuer }) => issuer),
   },
   {
-    alert: null, severity: 'ticket', text: 'Fetching the signing keys of {} failed {when}.',
+    alert: null, runbook: 'JuspayBffKeySetStale', severity: 'ticket', text: 'Fetching the signing keys of {} failed {when}.',
     when: (metrics) => [...metrics.by('jwks_refreshes_total', 'issuer', outcome('failure'))]
       .filter(([, failed]) => failed > 0).map(([issuer]) => issuer),
   },
@@ -164,7 +165,7 @@ const RULES = [
   },
   {
     alert: 'JuspayBffShedding', severity: 'ticket', bound: 0.01,
-    text: 'Requests were rejected for lack of capacity {when}.',
+    text: 'Requests were rejected because of overload {when}.',
     when: (metrics, bound) => exceeds(
       metrics.count('http_requests_total', code('overloaded')), metrics.count('http_requests_total', isCustomerRoute), bound,
     ),
@@ -202,12 +203,12 @@ const RULES = [
  */
 function attention(windows) {
   const found = [];
-  for (const { alert, severity, bound, text, when } of RULES) {
+  for (const { alert, runbook, severity, bound, text, when } of RULES) {
     if (alert !== null && found.some((other) => other.alert === alert)) continue;
     const subjects = windows.map((metrics) => [metrics, when(metrics, bound)]).find(([, subjects]) => subjects.length > 0);
     if (subjects === undefined) continue;
     const filled = text.replace('{when}', subjects[0].when);
-    found.push(...subjects[1].map((subject) => ({ alert, severity, text: filled.replace('{}', () => subject) })));
+    found.push(...subjects[1].map((subject) => ({ alert, runbook, severity, text: filled.replace('{}', () => subject) })));
   }
   return found.sort((one, other) => (one.severity === 'page' ? 0 : 1) - (other.severity === 'page' ? 0 : 1));
 }

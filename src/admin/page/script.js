@@ -10,6 +10,7 @@ const P = 'juspay_bff_';
 
 let token = null; // only in this tab's memory; if the address requires one
 let settings = null;
+let host = null; // the pod's name
 let looks = []; // samples, the oldest first
 let timer = null;
 let looking = false;
@@ -43,6 +44,7 @@ async function requestSettings() {
     token = null;
     return false;
   }
+  host = reply.headers.get('x-served-by');
   settings = await whole(reply);
   put('settings', settings);
   return true;
@@ -81,7 +83,7 @@ async function look() {
   if (here === null) return setState('signin', 'Admin token required');
   if (here === undefined) {
     setState('lost', 'Unreachable, retrying');
-    warn([{ alert: null, severity: 'page', text: 'The service is unreachable. The page shows the last known values.' }]);
+    warn([{ alert: null, runbook: 'JuspayBffDown', severity: 'page', text: 'The service is unreachable. The page shows the last known values.' }]);
   } else {
     looks = [...looks.filter((look) => here.at - look.at < KEPT), here];
     show(here);
@@ -171,6 +173,11 @@ function put(id, text, tone) {
   for (const one of ['good', 'warn', 'bad']) element.classList.toggle(one, one === tone);
 }
 
+/** Text that breaks lines after the underscores of codes, not within words. */
+function breakable(text) {
+  return text.split(/(?<=_)/).flatMap((part, index) => (index > 0 ? [make('wbr', ''), part] : [part]));
+}
+
 function make(name, text) {
   const element = document.createElement(name);
   element.textContent = text;
@@ -195,7 +202,8 @@ function rows(id, lines, none) {
   const shown = lines.length > 0 ? lines : [[none]];
   table.tBodies[0].replaceChildren(...shown.map(([first, ...cells]) => {
     const row = document.createElement('tr');
-    const head = make('th', first);
+    const head = make('th', '');
+    head.append(...breakable(first));
     head.scope = 'row';
     row.append(head);
     for (const cell of cells) {
@@ -212,7 +220,7 @@ function pairs(id, lines) {
 }
 
 function counts(id, { since, minute }, none) {
-  const lines = [...since].filter(([, value]) => value > 0).sort(([, one], [, other]) => other - one);
+  const lines = [...since].filter(([, value]) => value > 0).sort(([one], [other]) => (one < other ? -1 : 1));
   rows(id, lines.map(([key, value]) => [key, count(minute.get(key)), count(value)]), none);
 }
 
@@ -233,7 +241,8 @@ function setState(state, word) {
 
 function show(here) {
   const build = here.series.get(`${P}build_info`)[0].labels;
-  put('who', `${build.version} · ${build.commit} · ${setting('merchant_id')} at ${setting('base_url')}`);
+  put('who', `${host ?? '–'} · ${build.version} · ${build.commit} · ${setting('merchant_id')} at ${setting('base_url')}`);
+  document.title = `${host ?? ''} juspay-bff`;
   const answers = sums(here, `${P}http_requests_total`, 'status', 'code');
   const periods = windows(here);
   showTraffic(here, answers);
@@ -274,7 +283,8 @@ function showCache(here) {
   const lookups = sums(here, `${P}cache_requests_total`, 'outcome');
   const fromMemory = (lookups.shown.get('hit') ?? 0) + (lookups.shown.get('outage') ?? 0);
   put('hits', share(fromMemory, total(lookups.shown)));
-  put('hits-note', `from memory, ${lookups.when}`);
+  const withoutCall = fromMemory + (lookups.shown.get('joined') ?? 0);
+  put('hits-note', `${share(withoutCall, total(lookups.shown))} with no call of their own; ${lookups.when}`);
   counts('lookups', lookups, 'None yet');
 
   const lives = [...by(here, `${P}cache_token_remaining_seconds`, 'at_least')].map(([at, many]) => [Number(at), many]);
@@ -344,10 +354,12 @@ function warn(found) {
   const shown = JSON.stringify(found);
   if ($('warnings').dataset.shown === shown) return;
   $('warnings').dataset.shown = shown;
-  const lines = found.map(({ alert, severity, text }) => {
-    const line = make('li', `${severity === 'page' ? '▲' : '△'} ${text} `);
+  const lines = found.map(({ alert, runbook, severity, text }) => {
+    const line = make('li', '');
+    const link = make('a', alert ?? `see ${runbook}`);
+    link.href = `#${(alert ?? runbook).toLowerCase()}`;
     line.className = severity;
-    line.append(make('small', alert ?? ''));
+    line.append(...breakable(`${severity === 'page' ? '▲' : '△'} ${text} `), link);
     return line;
   });
   $('warnings').replaceChildren(...(lines.length > 0 ? lines : [make('li', 'Nothing needs attention.')]));
@@ -359,6 +371,13 @@ document.addEventListener('visibilitychange', () => {
   if (document.body.dataset.state === 'signin') return;
   if (document.hidden) scheduleNext();
   else look();
+});
+
+/** Opens the runbook that a link names, and the list around it. */
+document.addEventListener('click', ({ target }) => {
+  const id = target.closest('a')?.hash.slice(1);
+  if (id === undefined) return;
+  for (let part = $(id); part !== null; part = part.parentElement.closest('details')) part.open = true;
 });
 
 document.querySelector('form').addEventListener('submit', (event) => {

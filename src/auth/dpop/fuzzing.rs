@@ -179,7 +179,7 @@ fn check_accepted(proof: &str) {
     check_claims(&claims_members);
 }
 
-#[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "seconds of this century")]
+#[expect(clippy::cast_precision_loss, reason = "seconds of this century")]
 fn check_claims(claims: &Map<String, Value>) {
     let claim = |name: &str| claims.get(name).and_then(Value::as_str);
     assert_eq!(claim("htm"), Some("GET"), "another method");

@@ -11,8 +11,9 @@ use crate::{
         digest::Sha256,
         error::{AuthError, ProofFault, Reason},
         jwks::Key,
-        jwt::{Header, Jws, Object, TokenAlgorithm, digest_in, numeric_date},
+        jwt::{Header, Jws, TokenAlgorithm, digest_in, numeric_date},
     },
+    json::UniqueMembers,
     settings::Algorithm,
 };
 
@@ -90,7 +91,7 @@ impl Proof {
 }
 
 /// The header's `jwk`, without private members.
-fn public_key(header: &Object) -> Result<&Value, ProofFault> {
+fn public_key(header: &UniqueMembers) -> Result<&Value, ProofFault> {
     let jwk = header.get("jwk").filter(|jwk| jwk.is_object()).ok_or(ProofFault::Key)?;
     if PRIVATE.iter().any(|name| jwk.get(name).is_some()) {
         return Err(ProofFault::Key);
@@ -98,6 +99,6 @@ fn public_key(header: &Object) -> Result<&Value, ProofFault> {
     Ok(jwk)
 }
 
-fn text_of<'a>(claims: &'a Object, name: &str) -> Result<&'a str, ProofFault> {
+fn text_of<'a>(claims: &'a UniqueMembers, name: &str) -> Result<&'a str, ProofFault> {
     claims.get(name).and_then(Value::as_str).ok_or(ProofFault::Malformed)
 }

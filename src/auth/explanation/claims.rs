@@ -14,7 +14,7 @@ use super::{
 use crate::{
     auth::{
         credentials::Scheme,
-        jwt::{CheckContext, ClaimCheck, Claims, KIND_CLAIMS, Kind, Rules, Source},
+        jwt::{CheckContext, ClaimCheck, Claims, Rules, Source, TYPE_CLAIMS, TokenType},
     },
     settings::{AudienceClaim, DpopMode},
 };
@@ -45,8 +45,8 @@ impl ClaimCheck {
             (Self::Subject, _) => "sub",
             (Self::Audience, _) => "aud",
             (Self::Confirmation, _) => "cnf",
-            (Self::Kind, Source::Jwt { .. }) => "use",
-            (Self::Kind, Source::Introspection) => "kind",
+            (Self::TokenType, Source::Jwt { .. }) => "use",
+            (Self::TokenType, Source::Introspection) => "kind",
             (Self::RequiredClaims, _) => "required claim",
             (Self::Times, _) => "times",
             (Self::Expiry, _) => "expiry",
@@ -66,7 +66,7 @@ pub(in crate::auth) fn explain_claims(claims: &Claims, context: &CheckContext<'_
             ClaimCheck::Subject => claims.explain_subject(made),
             ClaimCheck::Audience => claims.explain_audience(context, made),
             ClaimCheck::Confirmation => claims.explain_confirmation(context, made),
-            ClaimCheck::Kind => claims.explain_kind(context, made),
+            ClaimCheck::TokenType => claims.explain_token_type(context, made),
             ClaimCheck::RequiredClaims => {
                 checks.extend(claims.explain_required(context, made.name));
                 continue;
@@ -148,7 +148,7 @@ impl Claims {
             .suggesting(context.rules.suggest("dpop", toml, meaning))
     }
 
-    fn explain_kind(&self, context: &CheckContext<'_>, made: Check) -> Check {
+    fn explain_token_type(&self, context: &CheckContext<'_>, made: Check) -> Check {
         let settings = &context.rules.settings;
         let (setting, expected) = if settings.accepts_id_tokens {
             ("accept", "an access token or an ID token")
@@ -161,17 +161,19 @@ impl Claims {
             |evidence| evidence.to_string(),
         );
         if self.source == Source::Introspection {
-            let named = KIND_CLAIMS.map(|claim| format!("{claim} {}", self.shown(claim)));
+            let named = TYPE_CLAIMS.map(|claim| format!("{claim} {}", self.shown(claim)));
             found = format!("{}; {found}", named.join(", "));
         }
-        let is_id_token = evidence.is_some_and(|evidence| evidence.kind == Kind::Id);
-        let hint = match evidence.map(|evidence| evidence.kind) {
-            Some(Kind::Id) => {
+        let is_id_token = evidence.is_some_and(|evidence| evidence.token_type == TokenType::Id);
+        let hint = match evidence.map(|evidence| evidence.token_type) {
+            Some(TokenType::Id) => {
                 "the app must send its access token; set id_tokens only if the ID token is this issuer's \
                  credential for apps, as with Firebase, Google and Apple"
             }
-            Some(Kind::Refresh) => "the app must send its access token, never its refresh token",
-            Some(Kind::Event) => "the app must send its access token; this one is for servers",
+            Some(TokenType::Refresh) => {
+                "the app must send its access token, never its refresh token"
+            }
+            Some(TokenType::Event) => "the app must send its access token; this one is for servers",
             None => "",
         };
         let compares = settings.audience_claim != AudienceClaim::None;

@@ -12,10 +12,11 @@ use crate::{
     auth::{
         error::Reason,
         jwt::{
-            Header, HeaderCheck, Jws, Kind, Object, Rules, TokenAlgorithm, Unverified,
-            claimed_issuer, decode, object,
+            Header, HeaderCheck, Jws, Rules, TokenAlgorithm, TokenType, Unverified, claimed_issuer,
+            decode, object,
         },
     },
+    json::UniqueMembers,
     settings::{self, Algorithm, HmacAlgorithm, KeySource},
 };
 
@@ -73,7 +74,7 @@ fn explain_parts(text: &str, check: Check) -> Check {
         .hinting(hint)
 }
 
-fn explain_members(header: &Object, name: &'static str) -> Check {
+fn explain_members(header: &UniqueMembers, name: &'static str) -> Check {
     let read = Header::parse(header).map(drop);
     let names = listed(header.names());
     let [alg, typ, kid] = ["alg", "typ", "kid"].map(|name| member(header, name));
@@ -90,7 +91,7 @@ fn explain_members(header: &Object, name: &'static str) -> Check {
         .hinting(hint)
 }
 
-fn unknown_algorithm(header: &Object) -> Option<String> {
+fn unknown_algorithm(header: &UniqueMembers) -> Option<String> {
     let alg = header.get("alg").and_then(Value::as_str)?;
     if alg.eq_ignore_ascii_case("none") {
         return Some("the token is not signed".to_owned());
@@ -266,8 +267,8 @@ fn explain_typ(unverified: &Unverified<'_>, rules: &Rules, made: Check) -> Check
                    stands for tokens without typ";
     let toml = toml_list(accepted.iter().map(String::as_str).chain([typ]));
     let toml = toml.filter(|_| is_access_token);
-    let hint = match Kind::named(typ) {
-        Some(kind) => Some(format!("the type names {kind}; the app must send its access token")),
+    let hint = match TokenType::named(typ) {
+        Some(other) => Some(format!("the type names {other}; the app must send its access token")),
         None if is_access_token => None,
         None => Some(format!(
             "it may be another kind of token; if the issuer's access tokens have this type, add it to \

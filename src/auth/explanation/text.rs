@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use crate::auth::jwt::Object;
+use crate::json::UniqueMembers;
 
 /// Maximum length of a shown value, in characters. Longer values are truncated.
 const MAX_SHOWN: usize = 200;
@@ -19,7 +19,7 @@ pub(super) fn quoted(text: &str) -> String {
 }
 
 /// The member of an object as JSON, or `none`.
-pub(super) fn member(object: &Object, name: &str) -> String {
+pub(super) fn member(object: &UniqueMembers, name: &str) -> String {
     object.get(name).map_or_else(|| "none".to_owned(), |value| printable(&value.to_string()))
 }
 

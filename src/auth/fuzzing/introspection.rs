@@ -57,7 +57,7 @@ fn check_accepted(reparsed: &Reparsed, accepted: &Accepted) {
         !reparsed.has("iss") || reparsed.text("iss") == Some(reparsed::ISSUER),
         "another issuer"
     );
-    reparsed.check_kind(false);
+    reparsed.check_token_type(false);
     for (name, accepted_kinds) in [
         ("token_type", &["bearer", "dpop"][..]),
         ("token_use", &["access_token", "access", "dpop"]),

@@ -185,7 +185,7 @@ impl Reparsed {
     }
 
     /// Checks that no claim proves another kind of token.
-    pub(super) fn check_kind(&self, has_access_token_type: bool) {
+    pub(super) fn check_token_type(&self, has_access_token_type: bool) {
         assert!(!self.has("events"), "an event");
         for hash in ["at_hash", "c_hash"] {
             assert!(has_access_token_type || !self.has(hash), "an ID token");

@@ -275,7 +275,7 @@ impl ReparsedToken {
         let typ = typ.strip_prefix("application/").unwrap_or(&typ);
         assert!(["at+jwt", "jwt", ""].contains(&typ), "type {typ}");
         assert_eq!(self.claims.text("iss"), Some(reparsed::ISSUER));
-        self.claims.check_kind(typ == "at+jwt");
+        self.claims.check_token_type(typ == "at+jwt");
         let is_bound = self.claims.has("cnf") || accepted.bound_to.is_some();
         assert!(!is_bound, "bound to a key");
         assert!(accepted.end > reparsed::now(), "expired");

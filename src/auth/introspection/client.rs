@@ -23,7 +23,6 @@ use super::{
         digest::Sha256,
         error::{AuthError, Reason},
         jwt::Introspected,
-        token_cache::Epoch,
     },
     endpoint::{IntrospectionEndpoint, IntrospectionError},
 };
@@ -31,6 +30,7 @@ use crate::{
     clock::{Clock, timeout_at},
     concurrency::{FairLimit, Limits},
     metrics::{self, Series as _},
+    secret_file::Secret,
     single_flight::{Join, SingleFlight},
 };
 
@@ -50,7 +50,7 @@ const INACTIVE: &str = "inactive";
 /// Introspects tokens at an issuer.
 pub(super) struct IntrospectionClient {
     issuer: Arc<Issuer>,
-    running: SingleFlight<(Sha256, Epoch), Outcome>,
+    running: SingleFlight<Sha256, Outcome>,
     waiting: FairLimit<Sha256>,
     /// Limits running and waiting calls.
     permits: Arc<Semaphore>,
@@ -106,10 +106,10 @@ impl IntrospectionClient {
     }
 
     /// Joins or starts a call for the token. Must run where local tasks can be spawned.
-    pub(super) async fn introspect(&self, token: &Token<'_>, epoch: Epoch) -> Outcome {
+    pub(super) async fn introspect(&self, token: &Token<'_>) -> Outcome {
         let _permit = self.waiting.try_acquire(&token.digest)?;
         let permit = || Arc::clone(&self.permits).try_acquire_owned();
-        let joined = self.running.join(&(token.digest, epoch), permit);
+        let joined = self.running.join(&token.digest, permit);
         let waiter = match joined.map_err(|_| AuthError::Overloaded)? {
             Join::Waiter(waiter) => waiter,
             Join::Leader(leader, permit) => {
@@ -126,6 +126,11 @@ impl IntrospectionClient {
         };
         // There is no outcome if the worker that made the call has stopped.
         waiter.outcome().await.unwrap_or(Err(UNAVAILABLE))
+    }
+
+    /// The secret that authenticates this service to the issuer.
+    pub(super) fn secret(&self) -> Option<Arc<Secret>> {
+        self.issuer.endpoint.secret()
     }
 
     /// Makes one call for an operator. Returns the reason if it fails.
@@ -145,10 +150,9 @@ impl Issuer {
     /// Makes a call. Counts, times and logs it.
     async fn introspect(&self, token: &str) -> Outcome {
         let requested_at = self.clock.now();
-        let result = {
-            let _timer = self.duration.start_timer();
-            self.call(token).await
-        };
+        let start = self.clock.monotonic();
+        let result = self.call(token).await;
+        self.duration.observe(self.clock.monotonic().since(start).as_secs_f64());
         let outcome = match &result {
             Ok(Some(_)) => ACTIVE,
             Ok(None) => INACTIVE,

@@ -17,13 +17,13 @@ use rustls::ClientConfig;
 use secrecy::{ExposeSecret, zeroize::Zeroizing};
 
 use crate::{
-    credentials,
+    basic_auth,
     http_client::{
         self, BodyError, ClientRequest, HttpClient, StatusCode,
         header::{self, HeaderMap, HeaderValue},
     },
     metrics,
-    secret_file::Secret,
+    secret_file::{Secret, SecretFileError},
     settings,
 };
 
@@ -36,15 +36,21 @@ const FORM: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'*').remove(b'-').remove(b'.').remove(b'_').remove(b' ');
 
 /// An introspection endpoint. Tests use a fake.
-pub(super) trait IntrospectionEndpoint: Send + Sync {
+pub trait IntrospectionEndpoint: Send + Sync {
     /// Sends one request. Returns the unvalidated body of the response.
     fn introspect(&self, token: &str)
     -> LocalBoxFuture<'static, Result<Bytes, IntrospectionError>>;
+
+    /// The secret that authenticates this service, to be reloaded.
+    fn secret(&self) -> Option<Arc<Secret>> {
+        None
+    }
 }
 
 /// Why introspection fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum IntrospectionError {
+#[expect(missing_docs, reason = "the messages describe the variants")]
+pub enum IntrospectionError {
     #[error("the connection failed or broke")]
     Unreachable,
     #[error("the request timed out")]
@@ -81,13 +87,13 @@ pub(super) struct HttpEndpoint {
 }
 
 impl HttpEndpoint {
-    pub(super) fn new(
+    pub(super) fn open(
         settings: &settings::Introspection,
-        secret: Arc<Secret>,
         tls: Arc<ClientConfig>,
-    ) -> Self {
-        let settings::Introspection { url, client_id, .. } = settings;
-        Self { url: url.clone(), client_id: client_id.clone(), secret, tls }
+    ) -> Result<Self, SecretFileError> {
+        let settings::Introspection { url, client_id, client_secret_file, .. } = settings;
+        let secret = Arc::new(Secret::open(client_secret_file)?);
+        Ok(Self { url: url.clone(), client_id: client_id.clone(), secret, tls })
     }
 
     /// Returns the client too: its connection must live as long as the exchange. The caller limits the
@@ -105,7 +111,8 @@ impl HttpEndpoint {
     /// Both parts are form-urlencoded first (RFC 6749 §2.3.1). The value is marked as sensitive.
     fn authorization(&self) -> Result<HeaderValue, IntrospectionError> {
         let secret = self.secret.current();
-        let credentials = credentials::basic(&form(&self.client_id), &form(secret.expose_secret()));
+        let credentials =
+            basic_auth::credentials(&form(&self.client_id), &form(secret.expose_secret()));
         let value = HeaderValue::from_maybe_shared(credentials);
         let mut value = value.map_err(|_| IntrospectionError::Credentials)?;
         value.set_sensitive(true);
@@ -114,6 +121,10 @@ impl HttpEndpoint {
 }
 
 impl IntrospectionEndpoint for HttpEndpoint {
+    fn secret(&self) -> Option<Arc<Secret>> {
+        Some(Arc::clone(&self.secret))
+    }
+
     fn introspect(
         &self,
         token: &str,

@@ -11,9 +11,6 @@
 //! issuer may have published another key with the same `kid`: the token is invalid if a fetch
 //! returns the same set. The lock is held only for lookups in memory, never across an await.
 
-#[cfg(test)]
-mod tests;
-
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,

@@ -39,7 +39,7 @@ const RSA: &[Algorithm] = &[
 
 /// Why a JWK is not used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum UnusableKey {
+pub enum UnusableKey {
     #[error("not a JWK")]
     Malformed,
     #[error("not for verifying signatures")]

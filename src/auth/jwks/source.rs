@@ -37,7 +37,7 @@ const ACCEPT: &str = "application/json, application/jwk-set+json;q=0.9, */*;q=0.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A source of key sets. Tests script it.
-pub(crate) trait KeyFetcher {
+pub trait KeyFetcher {
     /// Reads the key set once.
     fn fetch(&self) -> LocalBoxFuture<'static, Result<Bytes, FetchError>>;
 
@@ -54,7 +54,8 @@ pub(crate) trait KeyFetcher {
 
 /// Why a fetch failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum FetchError {
+#[expect(missing_docs, reason = "the messages describe the variants")]
+pub enum FetchError {
     #[error("the file can't be read: {0}")]
     Unreadable(ReadError),
     #[error("the address is neither https nor http on loopback or a host of auth.plain_http_hosts")]

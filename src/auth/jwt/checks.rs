@@ -11,9 +11,8 @@ use serde_json::Value;
 use super::{
     Unverified, claimed_issuer,
     claims::{Claims, SCOPE_CLAIMS, Source, name},
-    header::TokenAlgorithm,
     is_issuer,
-    jws::decode,
+    jws::{TokenAlgorithm, decode},
 };
 use crate::{
     auth::{
@@ -72,7 +71,7 @@ pub(in crate::auth) enum ClaimCheck {
     Audience,
     /// The key that the token is bound to (RFC 7800).
     Confirmation,
-    Kind,
+    TokenType,
     RequiredClaims,
     Times,
     Expiry,
@@ -91,7 +90,7 @@ impl ClaimCheck {
         Self::Subject,
         Self::Audience,
         Self::Confirmation,
-        Self::Kind,
+        Self::TokenType,
         Self::RequiredClaims,
         Self::Times,
         Self::Expiry,
@@ -197,7 +196,7 @@ impl Claims {
             ClaimCheck::Subject => self.check_subject()?,
             ClaimCheck::Audience => self.check_audience(rules)?,
             ClaimCheck::Confirmation => self.bound_to(context).map(drop)?,
-            ClaimCheck::Kind => self.check_kind(context)?,
+            ClaimCheck::TokenType => self.check_token_type(context)?,
             ClaimCheck::RequiredClaims => {
                 let mut required = rules.settings.required_claims.iter();
                 required.try_for_each(|required| self.check_required_claim(required))?;

@@ -3,10 +3,10 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::json::Object;
 use crate::{
     auth::{error::Reason, revocation::RevocationClaims},
     clock::calendar,
+    json::UniqueMembers,
     revocation::MAX_ID_BYTES,
 };
 
@@ -28,12 +28,12 @@ pub(in crate::auth) enum Source {
 
 /// Claims. Except for `iss` and [`Claims::issue_time`], they are used only after they were proven.
 pub(in crate::auth) struct Claims {
-    pub(in crate::auth) members: Object,
+    pub(in crate::auth) members: UniqueMembers,
     pub(in crate::auth) source: Source,
 }
 
 impl Claims {
-    pub(super) const fn new(members: Object, source: Source) -> Self {
+    pub(super) const fn new(members: UniqueMembers, source: Source) -> Self {
         Self { members, source }
     }
 

@@ -9,9 +9,11 @@ use serde_json::Value;
 use super::{
     checks::{Accepted, CheckContext, Rules},
     claims::{Claims, Source},
-    json::Object,
 };
-use crate::auth::{credentials::Scheme, error::AuthError, revocation::RevocationClaims};
+use crate::{
+    auth::{credentials::Scheme, error::AuthError, revocation::RevocationClaims},
+    json::UniqueMembers,
+};
 
 /// The claims of an active token.
 pub(in crate::auth) struct Introspected(Claims);
@@ -23,7 +25,7 @@ pub(in crate::auth) struct MalformedResponse;
 impl Introspected {
     /// Parses a response; `None` if the token is not active.
     pub(in crate::auth) fn parse(json: &[u8]) -> Result<Option<Self>, MalformedResponse> {
-        let members: Object = serde_json::from_slice(json).map_err(|_| MalformedResponse)?;
+        let members: UniqueMembers = serde_json::from_slice(json).map_err(|_| MalformedResponse)?;
         match members.get("active") {
             Some(Value::Bool(true)) => Ok(Some(Self(Claims::new(members, Source::Introspection)))),
             Some(Value::Bool(false)) => Ok(None),

@@ -198,3 +198,15 @@ fn count_that_began_before_a_purge_of_all_is_not_noted() {
     store.count_entries(&before);
     assert_eq!((metrics.cache.entries.get(), store.is_nearly_full()), (0, false));
 }
+
+#[test]
+fn store_notices_that_it_fills_up_before_the_next_sweep() {
+    let (store, _) = store();
+    store.put(&key("alice"), customer());
+    assert!(!store.is_nearly_full());
+    // moka counts new entries in batches of 64.
+    for number in 0..200 {
+        store.put(&key(&format!("c{number}")), customer());
+    }
+    assert!(store.is_nearly_full());
+}

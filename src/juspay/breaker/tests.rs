@@ -2,7 +2,7 @@
 //! otherwise.
 
 use super::*;
-use crate::juspay::window::tests::customer;
+use crate::juspay::sliding_window::tests::customer;
 
 const RULES: BreakerRules = BreakerRules {
     failure_rate: 0.5,

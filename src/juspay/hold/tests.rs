@@ -1,7 +1,7 @@
 //! The hold on a clock in seconds.
 
 use super::*;
-use crate::juspay::{InvalidResponse, window::tests::customer};
+use crate::juspay::{InvalidResponse, sliding_window::tests::customer};
 
 const BY_JUSPAY: JuspayError = JuspayError::RejectedCredentials(RejectedBy::Juspay);
 const BY_FIREWALL: JuspayError = JuspayError::RejectedOrigin(RejectedBy::Unknown);
@@ -166,17 +166,17 @@ fn running_calls_do_not_delay_probes() {
 fn changed_key_and_purge_end_the_hold() {
     let hold = rejected([1, 2], &BY_JUSPAY);
     let old = hold.admit(customer(3), at(0)).unwrap();
-    hold.note_key_changes(1);
+    hold.note_changes(1);
     assert!(!is_on(&hold));
     assert_eq!(old.finish(at(1), Some(&BY_JUSPAY)), None, "the call had the old key");
     assert_eq!(call(&hold, 1, 1, Some(&BY_JUSPAY)), Ok(None));
-    hold.note_key_changes(1);
+    hold.note_changes(1);
     assert_eq!(
         call(&hold, 2, 1, Some(&BY_JUSPAY)),
         Ok(Some(HoldChange::Started)),
         "the count did not change"
     );
-    hold.note_key_changes(0);
+    hold.note_changes(0);
     assert!(is_on(&hold), "another worker's count may be older");
     hold.end();
     assert!(!is_on(&hold));

@@ -66,7 +66,7 @@ pub(super) async fn check(
     }
     let any_key_works = calls.iter().any(|(_, _, call)| is_accepted(call));
     for (key, family, call) in &calls {
-        report_call(key, *family, call, any_key_works, report)?;
+        report_call(context, (key, *family), call, any_key_works, report)?;
         merchant(context, key, call, report)?;
     }
     if let Some((_, _, call)) = calls.iter().find(|(_, _, call)| call.seen.date.is_some()) {
@@ -98,8 +98,9 @@ impl CheckContext<'_> {
         metrics: &Arc<Metrics>,
     ) -> Result<InspectedCall, DoctorError> {
         let around = (&self.clock, metrics);
-        let secret = Arc::clone(&api_key.secret);
-        Ok(request_customer(&self.settings.juspay, family, secret, customer, around).await?)
+        let proxy_credentials = self.proxy.as_ref().and_then(|proxy| proxy.credentials.clone());
+        let secrets = (Arc::clone(&api_key.secret), proxy_credentials);
+        Ok(request_customer(&self.settings.juspay, family, secrets, customer, around).await?)
     }
 }
 
@@ -141,8 +142,8 @@ fn is_accepted(call: &InspectedCall) -> bool {
 
 /// `any_key_works`: Juspay accepts at least one key over one of the families.
 fn report_call(
-    key: &str,
-    family: IpFamily,
+    context: &CheckContext<'_>,
+    (key, family): (&str, IpFamily),
     call: &InspectedCall,
     any_key_works: bool,
     report: &mut Report<'_>,
@@ -152,14 +153,15 @@ fn report_call(
         IpFamily::V6 => " over IPv6",
         IpFamily::Any => "",
     };
+    let address = if context.proxy.is_some() { "the proxy's address" } else { "this address" };
     let error = match &call.answer {
         Ok(_) => {
-            let found = format!("Juspay accepts the key and this address{over}");
+            let found = format!("Juspay accepts the key and {address}{over}");
             return report.ok(key, &found);
         }
         Err(JuspayError::CustomerNotFound) => {
             let found = format!(
-                "Juspay accepts the key and this address{over} (404 for the test customer, as \
+                "Juspay accepts the key and {address}{over} (404 for the test customer, as \
                  expected)"
             );
             return report.ok(key, &found);
@@ -180,7 +182,8 @@ fn fix_for(key: &str, error: &JuspayError) -> String {
             "write a key to {key} that is active in Juspay's dashboard for this host; Juspay \
              rejects keys of other merchants than juspay.merchant_id in the same way"
         ),
-        JuspayError::RejectedOrigin(_) => "add this machine's public address to the merchant's \
+        JuspayError::RejectedOrigin(_) => "add this machine's public address (or that of \
+                                           juspay.egress_proxy, if set) to the merchant's \
                                            allow-list in Juspay's dashboard; if only its IPv4 or \
                                            IPv6 address is listed, set juspay.ip_family"
             .to_owned(),

@@ -39,7 +39,7 @@ pub(super) fn check(context: &CheckContext<'_>, report: &mut Report<'_>) -> io::
     admin_token(context.settings, report)?;
     certificate(context, report)?;
     secrets(context.settings, report)?;
-    proxies(report)
+    proxies(context.settings, report)
 }
 
 /// Checks the address without listening on it, because the service may be running.
@@ -138,6 +138,7 @@ fn secret_files(settings: &Settings) -> Vec<(String, &Path)> {
     let fixed = [
         ("juspay.api_key_file", api_key),
         ("juspay.api_key_next_file", juspay.api_key_next.as_ref()),
+        ("juspay.egress_proxy_credentials_file", juspay.egress_proxy_credentials.as_ref()),
         ("server.admin_token_file", settings.server.admin_token_file.as_ref()),
         ("server.tls.key_file", settings.server.tls.as_ref().map(|tls| &tls.key_file)),
         ("auth.dpop.nonce_key_file", settings.auth.dpop.nonce_key_file.as_ref()),
@@ -176,16 +177,20 @@ fn secret(key: &str, path: &Path, report: &mut Report<'_>) -> io::Result<()> {
     )
 }
 
-fn proxies(report: &mut Report<'_>) -> io::Result<()> {
+fn proxies(settings: &Settings, report: &mut Report<'_>) -> io::Result<()> {
     let set: Vec<_> = process::proxy_variables().collect();
     if set.is_empty() {
-        return report.ok("proxy", "no proxy variable is set; juspay-bff uses none");
+        return report.ok("proxy", "no proxy variable is set; juspay-bff ignores them");
     }
-    let found =
-        format!("{} is ignored; juspay-bff connects directly, without a proxy", set.join(", "));
-    report.warning(
-        "proxy",
-        &found,
-        "let this machine reach juspay.base_url and the issuers directly",
-    )
+    let (without, fix) = if settings.juspay.egress_proxy.is_some() {
+        ("except to Juspay (juspay.egress_proxy)", "let this machine reach the issuers directly")
+    } else {
+        (
+            "without a proxy",
+            "let this machine reach juspay.base_url and the issuers directly, or set \
+             juspay.egress_proxy for juspay.base_url",
+        )
+    };
+    let found = format!("{} is ignored; juspay-bff connects directly, {without}", set.join(", "));
+    report.warning("proxy", &found, fix)
 }

@@ -1,4 +1,5 @@
-//! Checks the connection to Juspay's host: name resolution, TCP to each address, and TLS.
+//! Checks the connection to Juspay's host: name resolution, TCP to each address, and TLS. With
+//! `juspay.egress_proxy`, the first two are about the proxy, and a tunnel through it precedes TLS.
 
 use std::{io, net::SocketAddr, path::Path};
 
@@ -33,16 +34,27 @@ pub(super) async fn check(
 ) -> Result<Vec<IpFamily>, DoctorError> {
     let settings = &context.settings.juspay;
     let Some(target) = Target::of(&settings.base_url) else { return Ok(Vec::new()) };
-    let addresses = resolve(context, &target, report).await?;
+    let first_hop = match &context.proxy {
+        Some(proxy) => FirstHop {
+            name: "Egress proxy",
+            key: "juspay.egress_proxy",
+            target: Target(proxy.origin.clone()),
+        },
+        None => FirstHop { name: "Juspay", key: "juspay.base_url", target: target.clone() },
+    };
+    let addresses = resolve(context, &first_hop, report).await?;
     let mut attempts = Vec::new();
     for address in addresses {
         attempts.push((address, Target::connect(address, settings).await));
     }
-    connections(&attempts, report)?;
+    connections(first_hop.name, &attempts, report)?;
     let mut families = Vec::new();
     for (address, connection) in attempts {
-        let Ok(stream) = connection else { continue };
+        let Ok(mut stream) = connection else { continue };
         let family = family(address);
+        if !tunnel(context, &target, address, &mut stream, report).await? {
+            continue;
+        }
         if tls_handshake(context, &target, address, stream, report).await?
             && !families.contains(&family)
         {
@@ -52,15 +64,23 @@ pub(super) async fn check(
     Ok(families)
 }
 
+/// The host that this machine connects to, Juspay's or the egress proxy.
+struct FirstHop {
+    name: &'static str,
+    /// The setting with its address.
+    key: &'static str,
+    target: Target,
+}
+
 /// Resolves the host; returns the addresses that `juspay.ip_family` allows.
 async fn resolve(
     context: &CheckContext<'_>,
-    target: &Target,
+    FirstHop { name, key, target }: &FirstHop,
     report: &mut Report<'_>,
 ) -> io::Result<Vec<SocketAddr>> {
     let settings = &context.settings.juspay;
-    let subject = format!("Juspay DNS {}", target.host);
-    let fix = "check the host in juspay.base_url and this machine's DNS";
+    let subject = format!("{name} DNS {}", target.0.bare_host());
+    let fix = &format!("check the host in {key} and this machine's DNS");
     let found = match target.resolve(settings, &*context.clock).await {
         Some(Ok(found)) => found,
         Some(Err(error)) => {
@@ -98,10 +118,14 @@ async fn resolve(
 const FAMILY_FIX: &str = "set juspay.ip_family to a family that the host has, or \"any\"";
 
 /// An unreachable address is only a warning if another one is reachable.
-fn connections(attempts: &[ConnectionAttempt], report: &mut Report<'_>) -> io::Result<()> {
+fn connections(
+    name: &str,
+    attempts: &[ConnectionAttempt],
+    report: &mut Report<'_>,
+) -> io::Result<()> {
     let is_reachable = attempts.iter().any(|(_, connection)| connection.is_ok());
     for (address, connection) in attempts {
-        let subject = format!("Juspay TCP {address}");
+        let subject = format!("{name} TCP {address}");
         match connection {
             Ok(_) => report.ok(&subject, "connected")?,
             Err(why) if is_reachable => {
@@ -119,6 +143,33 @@ fn connections(attempts: &[ConnectionAttempt], report: &mut Report<'_>) -> io::R
     Ok(())
 }
 
+/// Whether the egress proxy opens a tunnel to Juspay, or no proxy is set.
+async fn tunnel(
+    context: &CheckContext<'_>,
+    target: &Target,
+    address: SocketAddr,
+    stream: &mut TcpStream,
+    report: &mut Report<'_>,
+) -> io::Result<bool> {
+    let Some(proxy) = &context.proxy else { return Ok(true) };
+    let subject = format!("Egress proxy CONNECT {address}");
+    let settings = &context.settings.juspay;
+    let host = target.0.bare_host();
+    let (found, fix) = match target.open_tunnel(stream, proxy, settings, &*context.clock).await {
+        Some(Ok(())) => {
+            report.ok(&subject, &format!("opened a tunnel to {host}"))?;
+            return Ok(true);
+        }
+        Some(Err(why)) => (why.to_string(), why.fix()),
+        None => (
+            "no response within juspay.connect_timeout".to_owned(),
+            "find out whether the proxy reaches the host of juspay.base_url",
+        ),
+    };
+    report.failed(&subject, &found, fix)?;
+    Ok(false)
+}
+
 /// Whether the TLS handshake succeeds, or no TLS is needed.
 async fn tls_handshake(
     context: &CheckContext<'_>,
@@ -129,7 +180,7 @@ async fn tls_handshake(
 ) -> Result<bool, DoctorError> {
     let settings = &context.settings.juspay;
     let subject = format!("Juspay TLS {address}");
-    if !target.is_tls {
+    if !target.0.is_tls {
         report.ok(&subject, "not used: juspay.base_url is plain http")?;
         return Ok(true);
     }
@@ -216,7 +267,7 @@ mod tests {
 
     fn lines(attempts: &[ConnectionAttempt]) -> String {
         let mut out = Vec::new();
-        connections(attempts, &mut Report::new(Some(&mut out))).unwrap();
+        connections("Juspay", attempts, &mut Report::new(Some(&mut out))).unwrap();
         String::from_utf8(out).unwrap()
     }
 

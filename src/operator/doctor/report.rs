@@ -66,17 +66,17 @@ impl<'w> Report<'w> {
     }
 
     pub(super) fn ok(&mut self, subject: &str, found: &str) -> io::Result<()> {
-        self.counts.ok = self.counts.ok.saturating_add(1);
+        self.counts.ok += 1;
         self.add(Status::Ok, subject, found, None)
     }
 
     pub(super) fn warning(&mut self, subject: &str, found: &str, fix: &str) -> io::Result<()> {
-        self.counts.warnings = self.counts.warnings.saturating_add(1);
+        self.counts.warnings += 1;
         self.add(Status::Warning, subject, found, Some(fix))
     }
 
     pub(super) fn failed(&mut self, subject: &str, found: &str, fix: &str) -> io::Result<()> {
-        self.counts.failed = self.counts.failed.saturating_add(1);
+        self.counts.failed += 1;
         self.add(Status::Failed, subject, found, Some(fix))
     }
 
@@ -135,8 +135,8 @@ pub(super) fn format_duration(duration: impl TryInto<SignedDuration>) -> String 
 /// The time until `until`, in days if there are at least two.
 pub(super) fn time_left(until: Timestamp, now: Timestamp) -> String {
     let time_left = until.duration_since(now);
-    match time_left.as_hours().checked_div(24) {
-        Some(days) if days > 1 => format!("in {days} days"),
+    match time_left.as_hours() / 24 {
+        days if days > 1 => format!("in {days} days"),
         _ => format!("in {}", format_duration(time_left)),
     }
 }

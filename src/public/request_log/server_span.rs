@@ -1,12 +1,12 @@
 //! The server span of a sampled request. Its only text from the client is the request's id.
 
-use actix_http::{HttpMessage as _, Request};
+use actix_http::Request;
 use actix_web::http::{Method, StatusCode};
 
 use crate::{
     connection_info::ConnectionInfo,
-    public::{request::ME_CUSTOMER, request_id::RequestId, request_log::TRACEPARENT},
-    traces::{Kind, Span, Tracer},
+    public::{request::ME_CUSTOMER, request_id::RequestId},
+    traces::{Kind, Span, TraceContext, Tracer},
 };
 
 /// The attributes that describe the response.
@@ -20,9 +20,8 @@ pub(super) struct Attributes<'a> {
 }
 
 /// Starts the span if the request is sampled.
-pub(super) fn start(tracer: &Tracer, request: &Request) -> Span {
-    let traceparent = || request.headers().get(TRACEPARENT)?.to_str().ok();
-    let Some(trace) = tracer.draw(traceparent) else { return Span::default() };
+pub(super) fn start(tracer: &Tracer, request: &Request, trace: Option<&TraceContext>) -> Span {
+    let Some(trace) = tracer.draw(trace) else { return Span::default() };
     let method = known_method(request.method());
     let span = trace.begin(name(method, request.path()), Kind::Server);
     let is_encrypted = request.conn_data::<ConnectionInfo>().is_some_and(|it| it.tls);

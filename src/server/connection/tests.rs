@@ -15,7 +15,7 @@ const HEAD: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 /// A connection that has received one response.
 async fn connection(status: &str) -> (Connection, UnixStream) {
-    let (ours, mut phone) = UnixStream::pair().unwrap();
+    let (ours, mut client) = UnixStream::pair().unwrap();
     let limits = ConnectionLimits {
         max_head: 1000,
         max_body: None,
@@ -31,9 +31,9 @@ async fn connection(status: &str) -> (Connection, UnixStream) {
         client_certificate: None,
     };
     let mut connection = Connection::new(stream, info, None, limits, None);
-    phone.write_all(HEAD).await.unwrap();
+    client.write_all(HEAD).await.unwrap();
     respond(&mut connection, status).await;
-    (connection, phone)
+    (connection, client)
 }
 
 /// Reads a head and writes the response.
@@ -56,28 +56,28 @@ impl Wake for Reader {
 
 #[actix_web::test]
 async fn rejection_waits_for_the_previous_response() {
-    let (mut connection, mut phone) = connection("200 OK").await;
+    let (mut connection, mut client) = connection("200 OK").await;
     let mut seen = vec![0; b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".len()];
-    phone.read_exact(&mut seen).await.unwrap();
-    phone.write_all(HEAD).await.unwrap();
+    client.read_exact(&mut seen).await.unwrap();
+    client.write_all(HEAD).await.unwrap();
     connection.read_exact(&mut [0; HEAD.len()]).await.unwrap();
     // As much of a response as the kernel buffers, and then a head that is too long.
     let mut sent = 0;
     while let Some(written) = connection.write(&[b'x'; 8192]).now_or_never() {
         sent += written.unwrap();
     }
-    phone.write_all(&[b'y'; 2000]).await.unwrap();
+    client.write_all(&[b'y'; 2000]).await.unwrap();
     let reader = Arc::new(Reader::default());
     let waker = Waker::from(Arc::clone(&reader));
     let read = Box::pin(connection.read_u8()).poll_unpin(&mut Context::from_waker(&waker));
     assert!(read.is_pending(), "nothing is forwarded yet");
-    phone.read_exact(&mut vec![0; sent]).await.unwrap();
+    client.read_exact(&mut vec![0; sent]).await.unwrap();
     assert!(!reader.0.load(Ordering::Relaxed));
     connection.write_all(b"the end").await.unwrap();
     assert!(reader.0.load(Ordering::Relaxed), "the socket does not wake it");
     assert_eq!(connection.read(&mut [0; 4096]).await.unwrap(), 0, "it is rejected");
     drop(connection);
     let mut rest = String::new();
-    phone.read_to_string(&mut rest).await.unwrap();
+    client.read_to_string(&mut rest).await.unwrap();
     assert!(rest.starts_with("the endHTTP/1.1 431 "), "{rest}");
 }

@@ -37,13 +37,15 @@ fn spellings(secret: &str) -> Vec<String> {
 
 /// Keys whose value might be a misplaced secret. Faults show the names of keys, so no table is
 /// among them.
-const KEYS: [&str; 23] = [
+const KEYS: [&str; 25] = [
     "server.tls.cert_file",
     "server.tls.key_file",
     "server.tls.client_ca_file",
     "juspay.api_key",
     "juspay.api_key_file",
     "juspay.ca_file",
+    "juspay.egress_proxy",
+    "juspay.egress_proxy_credentials_file",
     "server.admin_token_file",
     "server.listen",
     "server.workers",
@@ -94,6 +96,7 @@ fn content_of_secret_files_is_never_shown() {
         for key in [
             "juspay.api_key_file",
             "juspay.ca_file",
+            "juspay.egress_proxy_credentials_file",
             "server.admin_token_file",
             "log.customer_ref_key_file",
             "auth.dpop.nonce_key_file",
@@ -112,17 +115,44 @@ fn content_of_secret_files_is_never_shown() {
 
 #[test]
 fn passwords_in_addresses_are_never_shown() {
-    for key in ["juspay.base_url", "auth.issuers.main.discovery", "auth.issuers.main.jwks_url"] {
+    for key in [
+        "juspay.base_url",
+        "juspay.egress_proxy",
+        "auth.issuers.main.discovery",
+        "auth.issuers.main.jwks_url",
+    ] {
         for address in [
             "https://u:hush@host",
             "hush://x",
             "https://x#hush",
             "http://x/hush",
             "https://hush hush",
+            "http://u:hush@host:3128",
         ] {
             let output = all_output(&valid().text("x.toml", format!("{key} = '{address}'")));
             assert!(!output.contains("hush"), "{key} = {address}: {output}");
         }
+    }
+}
+
+#[test]
+fn proxy_credentials_are_one_line_and_need_a_proxy() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let credentials =
+        format!("juspay.egress_proxy_credentials_file = '{}'\n", file.path().display());
+    let with_proxy = format!("{credentials}juspay.egress_proxy = 'http://[::1]:3128'");
+    for valid_content in ["user:pass word:\u{a3}\n", "user:"] {
+        std::fs::write(&file, valid_content).unwrap();
+        let settings = valid().text("x", &*with_proxy).load().unwrap().settings.juspay;
+        let proxy = settings.egress_proxy.unwrap();
+        assert_eq!((proxy.bare_host(), proxy.port), ("::1", 3128));
+    }
+    let faults = valid().text("x", credentials).load().unwrap_err().to_string();
+    assert!(faults.contains("but juspay.egress_proxy is not"), "{faults}");
+    for invalid in ["user", ":password", "user:a\nuser:b"] {
+        std::fs::write(&file, invalid).unwrap();
+        let faults = valid().text("x", &*with_proxy).load().unwrap_err().to_string();
+        assert!(faults.contains("write one line, USER:PASSWORD"), "{faults}");
     }
 }
 

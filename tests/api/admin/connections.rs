@@ -51,7 +51,7 @@ async fn one_connection_serves_scrapes_probes_and_purges() {
     let world = World::new().await;
     let mut stream = world.admin().open("").await.unwrap();
     for round in 0..50 {
-        world.phone("alice").me().await;
+        world.client("alice").me().await;
         for path in ["/metrics", "/readyz", "/livez"] {
             let request = get(path);
             stream.write_all(request.as_bytes()).await.unwrap();
@@ -263,7 +263,7 @@ async fn later_head_must_arrive_in_time() {
     stream.write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
     let ended = tokio::spawn(rest(stream));
     let has_ended = async || ended.is_finished();
-    world.turn_until("the end", Duration::from_secs(1), has_ended).await;
+    world.advance_until("the end", Duration::from_secs(1), has_ended).await;
     assert_eq!(ended.await.unwrap(), b"");
 }
 

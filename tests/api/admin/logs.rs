@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use serde_json::Value;
 use simulator::{Fault, FaultRule, MintRequest, issuer::JWKS_PATH};
 
-use crate::support::{Phone, Stage, World, guard, until};
+use crate::support::{Client, Stage, World, guard, until};
 
 /// A unique request id. All worlds write to one log, so tests find their lines by id.
 fn id() -> String {
@@ -15,10 +15,10 @@ fn id() -> String {
 }
 
 /// Sends a request, and returns its log lines.
-async fn lines_of(phone: &Phone, method: &str, target: &str, lines: &str) -> Vec<Value> {
+async fn lines_of(client: &Client, method: &str, target: &str, lines: &str) -> Vec<Value> {
     let id = id();
     let lines = format!("{lines}X-Request-Id: {id}\r\n");
-    let reply = phone.request(method, target, &lines).await;
+    let reply = client.request(method, target, &lines).await;
     assert_eq!(reply.header("x-request-id"), Some(&*id));
     logged(&id)
 }
@@ -36,8 +36,8 @@ fn lines_with(id: &str, message: &str) -> Vec<Value> {
 }
 
 /// The only line of a request.
-async fn line_of(phone: &Phone, method: &str, target: &str, lines: &str) -> Value {
-    let mut lines = lines_of(phone, method, target, lines).await;
+async fn line_of(client: &Client, method: &str, target: &str, lines: &str) -> Value {
+    let mut lines = lines_of(client, method, target, lines).await;
     assert_eq!(lines.len(), 1, "{lines:?}");
     lines.remove(0)
 }
@@ -45,7 +45,7 @@ async fn line_of(phone: &Phone, method: &str, target: &str, lines: &str) -> Valu
 #[tokio::test(flavor = "multi_thread")]
 async fn request_has_one_line_with_all_fields() {
     let world = World::new().await;
-    let alice = world.phone("alice.secret@example.com");
+    let alice = world.client("alice.secret@example.com");
     let trace = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n";
     let line = line_of(&alice, "GET", "/me/customer?utm_source=hidden", trace).await;
     let mut members: Vec<_> = line.as_object().unwrap().keys().map(String::as_str).collect();
@@ -88,21 +88,21 @@ async fn request_has_one_line_with_all_fields() {
         "lines about one customer have the same reference"
     );
     assert_eq!(repeated["trace_id"], Value::Null);
-    let bobs = line_of(&world.phone("bob"), "GET", "/me/customer", "").await;
+    let bobs = line_of(&world.client("bob"), "GET", "/me/customer", "").await;
     assert_ne!(bobs["customer_ref"], reference);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn failed_requests_have_one_line_each() {
     let world = World::new().await;
-    let (alice, stranger) = (world.phone("alice"), world.stranger());
-    for (phone, method, target, route, status, code, cache) in [
-        (&stranger, "GET", "/me/customer", "/me/customer", 401, "missing_token", "-"),
+    let (alice, anonymous) = (world.client("alice"), world.anonymous());
+    for (client, method, target, route, status, code, cache) in [
+        (&anonymous, "GET", "/me/customer", "/me/customer", 401, "missing_token", "-"),
         (&alice, "PUT", "/me/customer", "/me/customer", 405, "method_not_allowed", "-"),
         (&alice, "GET", "/me/customer?access_token=x", "/me/customer", 400, "invalid_request", "-"),
         (&alice, "GET", "/hidden/path", "unmatched", 404, "not_found", "-"),
         (
-            &world.phone("sim_not_found"),
+            &world.client("sim_not_found"),
             "GET",
             "/me/customer",
             "/me/customer",
@@ -111,7 +111,7 @@ async fn failed_requests_have_one_line_each() {
             "not_found",
         ),
         (
-            &world.phone("sim_500"),
+            &world.client("sim_500"),
             "GET",
             "/me/customer",
             "/me/customer",
@@ -120,7 +120,7 @@ async fn failed_requests_have_one_line_each() {
             "error",
         ),
     ] {
-        let line = line_of(phone, method, target, "").await;
+        let line = line_of(client, method, target, "").await;
         assert_eq!(line["method"], method);
         assert_eq!((&line["route"], &line["status"]), (&route.into(), &status.into()));
         assert_eq!((&line["code"], &line["cache"]), (&code.into(), &cache.into()));
@@ -132,11 +132,11 @@ async fn failed_requests_have_one_line_each() {
 async fn long_method_is_not_logged() {
     let world = World::new().await;
     let longest = "M".repeat(32);
-    let line = line_of(&world.phone("alice"), &longest, "/me/customer", "").await;
+    let line = line_of(&world.client("alice"), &longest, "/me/customer", "").await;
     assert_eq!((&line["method"], &line["status"]), (&longest.into(), &405.into()), "{line}");
     for length in [33, 20_000] {
         let method = "M".repeat(length);
-        let line = line_of(&world.phone("alice"), &method, "/me/customer", "").await;
+        let line = line_of(&world.client("alice"), &method, "/me/customer", "").await;
         assert_eq!(line["method"], "(too long)", "{line}");
         assert_eq!(line["status"], 400);
     }
@@ -145,18 +145,18 @@ async fn long_method_is_not_logged() {
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_that_share_a_fetch_have_one_line_each() {
     let world = World::new().await;
-    let gate = world.simulator().hold("alice");
+    let latch = world.simulator().hold("alice");
     let ids: Vec<_> = (0..5).map(|_| id()).collect();
     let requests: Vec<_> = ids
         .iter()
         .map(|id| {
-            let (phone, line) = (world.phone("alice"), format!("X-Request-Id: {id}\r\n"));
-            tokio::spawn(async move { phone.request("GET", "/me/customer", &line).await })
+            let (client, line) = (world.client("alice"), format!("X-Request-Id: {id}\r\n"));
+            tokio::spawn(async move { client.request("GET", "/me/customer", &line).await })
         })
         .collect();
     let waiting = "juspay_bff_http_requests_waiting";
     until("all wait", async || world.metric(waiting).await > 4.0).await;
-    gate.release();
+    latch.release();
     for request in requests {
         assert_eq!(request.await.unwrap().status, 200);
     }
@@ -175,16 +175,16 @@ async fn failed_call_to_juspay_is_logged_once_with_its_request() {
     let world = World::new().await;
     let error = Fault::Status { status: 507, headers: <_>::default(), body: String::new() };
     world.simulator().inject(FaultRule::always(error).of("alice"));
-    let gate = world.simulator().hold("alice");
+    let latch = world.simulator().hold("alice");
     let ids: Vec<_> = (0..3).map(|_| id()).collect();
     let mut requests = Vec::new();
     for (before, id) in ids.iter().enumerate() {
-        let (phone, line) = (world.phone("alice"), format!("X-Request-Id: {id}\r\n"));
+        let (client, line) = (world.client("alice"), format!("X-Request-Id: {id}\r\n"));
         requests
-            .push(tokio::spawn(async move { phone.request("GET", "/me/customer", &line).await }));
+            .push(tokio::spawn(async move { client.request("GET", "/me/customer", &line).await }));
         world.until_waiting(u64::try_from(before).unwrap() + 1).await;
     }
-    gate.release();
+    latch.release();
     for request in requests {
         assert_eq!(request.await.unwrap().status, 502);
     }
@@ -204,7 +204,7 @@ async fn failed_call_to_juspay_is_logged_once_with_its_request() {
 #[tokio::test(flavor = "multi_thread")]
 async fn failed_refresh_is_logged_with_its_request() {
     let world = World::new().await;
-    let alice = world.phone("alice");
+    let alice = world.client("alice");
     let stored = line_of(&alice, "GET", "/me/customer", "").await;
     world.simulator().inject(FaultRule::always(Fault::Reset).of("alice"));
     world.clock.advance(Duration::from_secs(700));
@@ -225,7 +225,7 @@ async fn forged(world: &World) -> String {
     let mut config = simulator::Config::on_free_ports();
     config.clock = Arc::new(world.clock.clone());
     let other = simulator::start(config).await.expect("free ports");
-    let valid = world.phone("alice").token.unwrap();
+    let valid = world.client("alice").token.unwrap();
     let foreign = other.issuer().mint(&MintRequest::of("alice")).unwrap();
     let (message, signature) =
         (valid.rsplit_once('.').unwrap().0, foreign.rsplit_once('.').unwrap().1);
@@ -245,30 +245,28 @@ async fn rejection_has_its_reason_in_the_log_only() {
     assert_eq!(reply.status, 200, "{}", reply.text());
     let expired = MintRequest { life: SignedDuration::from_hours(-1), ..base.clone() };
     let no_customer = MintRequest { subject: "a/b".to_owned(), ..base.clone() };
+    let other_audience = MintRequest { audience: "x".to_owned(), ..base.clone() };
+    let no_scope = MintRequest { scope: None, ..base.clone() };
     let cases = [
-        (world.stranger(), 401, "missing_token"),
-        (world.phone_holding("garbage"), 401, "not_jws"),
-        (world.phone_holding(&forged(&world).await), 401, "signature"),
-        (world.phone_with(&expired), 401, "expired"),
+        (world.anonymous(), 401, "missing_token"),
+        (world.client_with_token("garbage"), 401, "not_jws"),
+        (world.client_with_token(&forged(&world).await), 401, "signature"),
+        (world.client_with(&expired), 401, "expired"),
+        (world.client_with(&other_audience), 401, "audience"),
         (
-            world.phone_with(&MintRequest { audience: "x".to_owned(), ..base.clone() }),
-            401,
-            "audience",
-        ),
-        (
-            world.phone_with(&base.clone().with("iss", "https://other.example")),
+            world.client_with(&base.clone().with("iss", "https://other.example")),
             401,
             "unknown_issuer",
         ),
-        (world.phone_with(&revoked), 401, "revoked"),
-        (world.phone_holding(&"x".repeat(8193)), 400, "too_long"),
-        (world.phone_with(&MintRequest { scope: None, ..base.clone() }), 403, "insufficient_scope"),
-        (world.phone_with(&no_customer), 403, "no_customer"),
+        (world.client_with(&revoked), 401, "revoked"),
+        (world.client_with_token(&"x".repeat(8193)), 400, "too_long"),
+        (world.client_with(&no_scope), 403, "insufficient_scope"),
+        (world.client_with(&no_customer), 403, "no_customer"),
     ];
-    for (phone, status, reason) in cases {
+    for (client, status, reason) in cases {
         let id = id();
         let line = format!("X-Request-Id: {id}\r\n");
-        let reply = phone.request("GET", "/me/customer", &line).await;
+        let reply = client.request("GET", "/me/customer", &line).await;
         let line = logged(&id).remove(0);
         assert_eq!((&line["status"], &line["reason"]), (&status.into(), &reason.into()));
         assert_eq!(line["cause"], Value::Null);
@@ -281,7 +279,7 @@ async fn rejection_has_its_reason_in_the_log_only() {
         let labels = format!("juspay_bff_auth_failures_total{{reason=\"{reason}\"}}");
         assert_eq!(world.count(&labels).await, 1, "{reason}");
     }
-    let line = line_of(&world.phone_with(&base), "GET", "/me/customer", "").await;
+    let line = line_of(&world.client_with(&base), "GET", "/me/customer", "").await;
     assert_eq!((&line["status"], &line["reason"]), (&200.into(), &Value::Null));
 }
 
@@ -307,7 +305,7 @@ async fn failure_has_its_cause_in_the_log() {
     ] {
         // The pause after the previous failures is over, so Juspay is called.
         world.clock.advance(Duration::from_secs(10));
-        let line = line_of(&world.phone(customer), "GET", "/me/customer", lines).await;
+        let line = line_of(&world.client(customer), "GET", "/me/customer", lines).await;
         assert_eq!(line["status"], status, "{customer}");
         assert_eq!(line["cause"], cause.map_or(Value::Null, Value::from), "{customer}");
         assert_eq!(line["reason"], Value::Null, "{customer}");
@@ -317,7 +315,7 @@ async fn failure_has_its_cause_in_the_log() {
 #[tokio::test(flavor = "multi_thread")]
 async fn failed_no_cache_request_has_the_failure_of_the_call_as_cause() {
     let world = World::new().await;
-    let alice = world.phone("alice");
+    let alice = world.client("alice");
     assert_eq!(alice.me().await.status, 200);
     world.clock.advance(Duration::from_secs(120));
     let error = Fault::Status { status: 500, headers: <_>::default(), body: String::new() };
@@ -333,9 +331,9 @@ async fn open_breaker_and_missing_keys_are_causes() {
     let error = Fault::Status { status: 500, headers: <_>::default(), body: String::new() };
     world.simulator().inject(FaultRule::always(error));
     for customer in ["alice", "bob", "carol", "dave", "erin", "frank", "gina"] {
-        world.phone(customer).me().await;
+        world.client(customer).me().await;
     }
-    let line = line_of(&world.phone("henry"), "GET", "/me/customer", "").await;
+    let line = line_of(&world.client("henry"), "GET", "/me/customer", "").await;
     assert_eq!((&line["status"], &line["cause"]), (&503.into(), &"breaker_open".into()));
 
     let stage = Stage::set().await;
@@ -343,7 +341,7 @@ async fn open_breaker_and_missing_keys_are_causes() {
     let world = stage.open("");
     let failures = "juspay_bff_jwks_refreshes_total{issuer=\"main\",outcome=\"failure\"}";
     world.until_count(failures, 1).await;
-    let line = line_of(&world.phone("alice"), "GET", "/me/customer", "").await;
+    let line = line_of(&world.client("alice"), "GET", "/me/customer", "").await;
     assert_eq!((&line["status"], &line["cause"]), (&503.into(), &"keys_unavailable".into()));
 }
 
@@ -352,14 +350,14 @@ async fn trace_is_propagated_to_juspay_with_a_new_parent() {
     let world = World::new().await;
     let (trace, parent) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
     let header = format!("traceparent: 00-{trace}-{parent}-01\r\n");
-    line_of(&world.phone("alice"), "GET", "/me/customer", &header).await;
+    line_of(&world.client("alice"), "GET", "/me/customer", &header).await;
     let request = world.simulator().requests().pop().unwrap();
     let sent = request.header("traceparent").unwrap();
     assert!(sent.starts_with(&format!("00-{trace}-")) && sent.ends_with("-01"), "{sent}");
     assert!(!sent.contains(parent), "{sent}");
     for header in ["", "traceparent: nonsense\r\n"] {
         let customer = format!("bob{}", header.len());
-        let line = line_of(&world.phone(&customer), "GET", "/me/customer", header).await;
+        let line = line_of(&world.client(&customer), "GET", "/me/customer", header).await;
         assert_eq!(line["trace_id"], Value::Null);
         let request = world.simulator().requests().pop().unwrap();
         assert_eq!(request.header("traceparent"), None);
@@ -372,16 +370,27 @@ async fn access_log_can_be_sampled() {
         [("all", 1, 1), ("errors", 0, 1), ("off", 0, 0), ("1/1000000000", 0, 1), ("1/1", 1, 1)]
     {
         let world = World::with(&format!("log.access = \"{access}\"")).await;
-        let alice = world.phone("alice");
+        let alice = world.client("alice");
         assert_eq!(lines_of(&alice, "GET", "/me/customer", "").await.len(), successes, "{access}");
-        for (phone, target) in [
-            (&world.stranger(), "/me/customer"),
+        for (client, target) in [
+            (&world.anonymous(), "/me/customer"),
             (&alice, "/x"),
-            (&world.phone("sim_500"), "/me/customer"),
+            (&world.client("sim_500"), "/me/customer"),
         ] {
-            assert_eq!(lines_of(phone, "GET", target, "").await.len(), errors, "{access} {target}");
+            assert_eq!(
+                lines_of(client, "GET", target, "").await.len(),
+                errors,
+                "{access} {target}"
+            );
         }
     }
+}
+
+/// The reference of a customer in the log.
+fn reference(key: &[u8], customer: &str) -> String {
+    let tag = sign(&Key::new(HMAC_SHA256, key), customer.as_bytes());
+    let first = u64::from_be_bytes(tag.as_ref()[..8].try_into().unwrap());
+    format!("{first:016x}")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -390,10 +399,34 @@ async fn reference_is_the_hmac_of_the_id() {
     std::fs::write(&file, "reference key\n").unwrap();
     let path = file.path().to_str().unwrap();
     let world = World::with(&format!("log.customer_ref_key_file = {path:?}")).await;
-    let line = line_of(&world.phone("alice"), "GET", "/me/customer", "").await;
-    let tag = sign(&Key::new(HMAC_SHA256, b"reference key"), b"alice");
-    let first = u64::from_be_bytes(tag.as_ref()[..8].try_into().unwrap());
-    assert_eq!(line["customer_ref"], format!("{first:016x}"));
+    let line = line_of(&world.client("alice"), "GET", "/me/customer", "").await;
+    assert_eq!(line["customer_ref"], reference(b"reference key", "alice"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changed_key_changes_the_reference_of_a_cached_customer() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, "reference key\n").unwrap();
+    let path = file.path().to_str().unwrap();
+    let world = World::with(&format!("log.customer_ref_key_file = {path:?}")).await;
+    let alice = world.client("alice");
+    for cache in ["miss", "hit", "hit"] {
+        let line = line_of(&alice, "GET", "/me/customer", "").await;
+        assert_eq!(line["cache"], cache);
+        assert_eq!(line["customer_ref"], reference(b"reference key", "alice"), "{cache}");
+    }
+    std::fs::write(&file, "new key\n").unwrap();
+    let mut others = 0;
+    let is_new = async || {
+        others += 1;
+        let other = format!("other{others}");
+        let line = line_of(&world.client(&other), "GET", "/me/customer", "").await;
+        line["customer_ref"] == reference(b"new key", &other)
+    };
+    world.advance_until("the new key", Duration::from_secs(10), is_new).await;
+    let line = line_of(&alice, "GET", "/me/customer", "").await;
+    assert_eq!(line["cache"], "hit");
+    assert_eq!(line["customer_ref"], reference(b"new key", "alice"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -401,7 +434,7 @@ async fn references_change_at_a_restart_without_a_key() {
     let mut references = Vec::new();
     for _ in 0..2 {
         let world = World::new().await;
-        let line = line_of(&world.phone("alice"), "GET", "/me/customer", "").await;
+        let line = line_of(&world.client("alice"), "GET", "/me/customer", "").await;
         references.push(line["customer_ref"].clone());
     }
     assert_ne!(references[0], references[1]);

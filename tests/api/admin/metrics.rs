@@ -33,28 +33,28 @@ fn expected(series: &[(&str, f64)]) -> BTreeMap<String, f64> {
 
 /// Sends requests of every kind.
 async fn requests(world: &World) {
-    let alice = world.phone("alice");
+    let alice = world.client("alice");
     for _ in 0..3 {
         assert_eq!(alice.me().await.status, 200);
     }
     assert_eq!(alice.request("HEAD", "/me/customer", "").await.status, 200);
-    world.stranger().me().await;
+    world.anonymous().me().await;
     let life = SignedDuration::from_hours(-1);
-    world.phone_with(&MintRequest { life, ..MintRequest::of("alice") }).me().await;
-    world.phone_holding("garbage").me().await;
-    world.phone("a/b").me().await;
+    world.client_with(&MintRequest { life, ..MintRequest::of("alice") }).me().await;
+    world.client_with_token("garbage").me().await;
+    world.client("a/b").me().await;
     alice.get("/me/customer?options.get_client_auth_token=maybe").await;
     alice.request("DELETE", "/me/customer", "").await;
     alice.request("GET", "/me/customer", "Content-Length: 1\r\n").await;
     alice.get("/me/customer/alice").await;
-    world.stranger().get("/tkn").await;
-    world.stranger().request("POST", "/", "").await;
+    world.anonymous().get("/tkn").await;
+    world.anonymous().request("POST", "/", "").await;
     for _ in 0..2 {
-        world.phone("sim_not_found").me().await;
+        world.client("sim_not_found").me().await;
     }
-    world.phone("sim_html").me().await;
+    world.client("sim_html").me().await;
     // Last, because the hold stops later calls to Juspay.
-    world.phone("sim_bad_key").me().await;
+    world.client("sim_bad_key").me().await;
     world.admin().get("/nothing").await;
 }
 
@@ -146,14 +146,14 @@ async fn gauges_show_the_current_state() {
     assert!(has("jwks_last_success_timestamp_seconds{issuer=\"main\"}", start).await);
     assert!(has("jwks_refreshes_total{issuer=\"main\",outcome=\"success\"}", 1.0).await);
 
-    let gate = world.simulator().hold("alice");
-    let phone = world.phone("alice");
-    let waiting = tokio::spawn(async move { phone.me().await });
-    gate.arrived(1).await;
+    let latch = world.simulator().hold("alice");
+    let client = world.client("alice");
+    let waiting = tokio::spawn(async move { client.me().await });
+    latch.arrived(1).await;
     for gauge in ["http_requests_in_flight", "http_requests_waiting", "upstream_in_flight"] {
         assert!(has(gauge, 1.0).await, "{gauge}");
     }
-    gate.release();
+    latch.release();
     assert_eq!(waiting.await.unwrap().status, 200);
     for gauge in ["http_requests_in_flight", "http_requests_waiting", "upstream_in_flight"] {
         until(gauge, async || has(gauge, 0.0).await).await;
@@ -287,12 +287,12 @@ async fn no_series_of_a_counter_appears_later() {
     world.clock.advance(Duration::from_secs(10));
     for customer in ["sim_429", "sim_500", "sim_reset", "sim_other_customer", "sim_no_token", "bob"]
     {
-        world.phone(customer).me().await;
+        world.client(customer).me().await;
     }
-    world.phone_with(&MintRequest::of("alice").with("aud", "other")).me().await;
-    world.phone("carol").request("GET", "/me/customer", "Cache-Control: only-if-cached\r\n").await;
-    world.phone("alice").request("GET", "/me/customer", "Cache-Control: no-cache\r\n").await;
-    world.stranger().request("GET", "/", "Host: evil.example\r\n").await;
+    world.client_with(&MintRequest::of("alice").with("aud", "other")).me().await;
+    world.client("carol").request("GET", "/me/customer", "Cache-Control: only-if-cached\r\n").await;
+    world.client("alice").request("GET", "/me/customer", "Cache-Control: no-cache\r\n").await;
+    world.anonymous().request("GET", "/", "Host: evil.example\r\n").await;
     world.admin().post("/cache/purge", &serde_json::json!({"all": true})).await;
     let later = series().await;
     let appeared: Vec<_> = later.difference(&first).collect();

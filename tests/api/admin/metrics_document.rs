@@ -80,7 +80,7 @@ async fn metrics() -> BTreeMap<String, Metric> {
     let mut metrics = parse(&world.admin().get("/metrics").await.text());
     // Some gauges appear with Juspay's first response.
     let world = World::new().await;
-    assert_eq!(world.phone("alice").me().await.status, 200);
+    assert_eq!(world.client("alice").me().await.status, 200);
     for (name, metric) in parse(&world.admin().get("/metrics").await.text()) {
         metrics.entry(name).or_insert(metric);
     }

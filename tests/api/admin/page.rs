@@ -8,7 +8,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::{EXPOSED, is_rejected, token_file};
 use crate::support::{
-    Phone, Reply, World,
+    Client, Reply, World,
     process::{Process, bff, run},
 };
 
@@ -146,7 +146,7 @@ async fn settings_equal_check_config_and_contain_no_secret() {
     let mut service = Process::start(bff(&["serve", "--config", file]));
     let line = service.line_with("\"serving\"").await;
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-    let admin = Phone::new(line["admin"].as_str().unwrap().parse().unwrap(), None);
+    let admin = Client::new(line["admin"].as_str().unwrap().parse().unwrap(), None);
     let reply = admin.get("/settings").await;
     assert_eq!(reply.status, 200);
     assert_eq!(reply.header("content-type"), Some("text/plain; charset=utf-8"));
@@ -162,7 +162,7 @@ async fn settings_equal_check_config_and_contain_no_secret() {
 async fn p2_page_and_settings_contain_no_customer_and_no_secret() {
     let world = World::new().await;
     for customer in ["alice", "sim_not_found"] {
-        world.phone(customer).me().await;
+        world.client(customer).me().await;
     }
     for path in ["/", "/settings"] {
         let text = world.admin().get(path).await.text();
@@ -203,7 +203,7 @@ async fn token_is_required_off_loopback_and_the_page_prompts_for_it() {
     let directory = tempfile::tempdir().unwrap();
     let settings = token_file(directory.path(), "secret-1");
     let world = World::with(&format!("{EXPOSED}\n{settings}")).await;
-    let with = |token: Option<&str>| Phone::new(world.service.admin, token.map(str::to_owned));
+    let with = |token: Option<&str>| Client::new(world.service.admin, token.map(str::to_owned));
 
     is_page(&with(Some("secret-1")).get("/").await, 200);
     assert_eq!(with(Some("secret-1")).get("/settings").await.status, 200);

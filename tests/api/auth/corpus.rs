@@ -200,15 +200,15 @@ async fn an_introspected_issuers_tokens_are_rejected_by_another_audience_claim()
 /// results.
 async fn attack(kind: IssuerKind, audience_claim: &'static str) -> Verdicts {
     let stage = Stage::set().await;
-    let stranger = second_issuer(&stage).await;
+    let untrusted_issuer = second_issuer(&stage).await;
     let trap = ScriptedServer::new().await;
     let files = tempfile::tempdir().unwrap();
     let settings = kind.settings(&stage, audience_claim, &files);
     let world = stage.open_ready(&settings).await;
     let rsa = MintRequest { algorithm: Algorithm::RS256, ..MintRequest::of("alice") };
     let rsa = rsa.with(audience_claim, AUDIENCE);
-    assert_eq!(world.phone_with(&rsa).me().await.status, 200);
-    let forge = Forge::new(&world, stranger.issuer(), trap.address, kind, audience_claim);
+    assert_eq!(world.client_with(&rsa).me().await.status, 200);
+    let forge = Forge::new(&world, untrusted_issuer.issuer(), trap.address, kind, audience_claim);
 
     let mut attack = Attack::new(&forge).await;
     for (name, table) in TABLES {
@@ -224,7 +224,7 @@ async fn attack(kind: IssuerKind, audience_claim: &'static str) -> Verdicts {
     assert_eq!(attack.verdicts.accepted(), accepted);
     let valid = forge.with_claims(&json!({}));
     attack.script_introspection(&valid);
-    assert_eq!(world.phone_holding(&valid).me().await.status, 200);
+    assert_eq!(world.client_with_token(&valid).me().await.status, 200);
     attack.verdicts
 }
 
@@ -253,7 +253,7 @@ impl<'f> Attack<'f> {
         if row.reason == "unknown_key" {
             world.clock.advance(COOLDOWN);
         }
-        let reply = world.phone_holding(&row.token).me().await;
+        let reply = world.client_with_token(&row.token).me().await;
         assert_eq!(reply.status, row.status, "{}", row.what);
         if row.status == 200 {
             assert_eq!(reply.json()["object_reference_id"], "alice", "{}", row.what);
@@ -288,15 +288,15 @@ impl<'f> Attack<'f> {
 #[tokio::test(flavor = "multi_thread")]
 async fn unusual_valid_tokens_get_their_customer() {
     let stage = Stage::set().await;
-    let stranger = second_issuer(&stage).await;
+    let untrusted_issuer = second_issuer(&stage).await;
     let trap = ScriptedServer::new().await;
     let world = stage.open_ready("").await;
     let kind = IssuerKind::PublicKeys;
-    let forge = Forge::new(&world, stranger.issuer(), trap.address, kind, "aud");
+    let forge = Forge::new(&world, untrusted_issuer.issuer(), trap.address, kind, "aud");
     let rows = valid::rows(&forge);
     let mut verdicts = Verdicts::of("good").with_random_parts_of(&forge);
     for (what, customer, token) in &rows {
-        let reply = world.phone_holding(token).me().await;
+        let reply = world.client_with_token(token).me().await;
         assert_eq!(reply.status, 200, "{what}: {}", reply.text());
         assert_eq!(reply.json()["object_reference_id"], **customer, "{what}");
         let explanation = explained(&world, what, token).await;
@@ -314,16 +314,16 @@ async fn unusual_valid_tokens_get_their_customer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn scopes_are_granted_only_by_exact_words() {
     let stage = Stage::set().await;
-    let stranger = second_issuer(&stage).await;
+    let untrusted_issuer = second_issuer(&stage).await;
     let trap = ScriptedServer::new().await;
     let world = stage.open_ready("auth.issuers.main.required_scopes = [\"pay\"]").await;
     let kind = IssuerKind::PublicKeys;
-    let forge = Forge::new(&world, stranger.issuer(), trap.address, kind, "aud");
+    let forge = Forge::new(&world, untrusted_issuer.issuer(), trap.address, kind, "aud");
     let challenge = r#"Bearer realm="juspay-bff", error="insufficient_scope", scope="pay""#;
     let rows = claims::without_the_scope(&forge);
     let mut verdicts = Verdicts::of("scopes");
     for (what, token) in &rows {
-        let reply = world.phone_holding(token).me().await;
+        let reply = world.client_with_token(token).me().await;
         assert_rejected(what, &reply, 403, "insufficient_scope", Some(challenge));
         explained_as(&world, what, token, "insufficient_scope").await;
         verdicts.note("insufficient_scope", what);
@@ -331,7 +331,7 @@ async fn scopes_are_granted_only_by_exact_words() {
     println!("corpus of scopes: {0} of {0} rejected", rows.len());
     assert_eq!(world.simulator().total_requests(), 0);
     for (what, token) in &claims::with_the_scope(&forge) {
-        let reply = world.phone_holding(token).me().await;
+        let reply = world.client_with_token(token).me().await;
         assert_eq!(reply.status, 200, "{what}: {}", reply.text());
         assert_eq!(explained(&world, what, token).await.failure(), None, "{what}");
         verdicts.note("accepted", what);

@@ -60,17 +60,17 @@ async fn bound_tokens_need_a_new_proof_for_each_request() {
         };
         for (method, source) in [("GET", "fwd=uri-miss"), ("GET", "hit"), ("HEAD", "hit")] {
             let proof = prover.proof(&world, &token, &json!({"htm": method}));
-            let reply = show(&world.stranger(), method, &token, &proof).await;
+            let reply = show(&world.anonymous(), method, &token, &proof).await;
             assert_eq!(reply.status, 200, "{method} {}", reply.text());
             assert!(reply.cache_status().contains(source), "{}", reply.cache_status());
             assert_eq!(reply.header("dpop-nonce"), None);
             if method == "GET" {
                 assert_eq!(reply.json()["object_reference_id"], "alice");
-                let reply = show(&world.stranger(), method, &token, &proof).await;
+                let reply = show(&world.anonymous(), method, &token, &proof).await;
                 assert_rejected("a replay", &reply, "invalid_dpop_proof", &invalid());
             }
         }
-        let reply = world.phone_holding(&token).me().await;
+        let reply = world.client_with_token(&token).me().await;
         let challenges = match mode {
             OPTIONAL => vec![bearer("invalid_token"), dpop("")],
             _ => vec![dpop("invalid_token")],
@@ -98,9 +98,9 @@ async fn each_dpop_mode_accepts_only_its_tokens() {
         let prover = DpopKey::new();
         let bound = prover.token(&world);
         for attempt in ["first", "second"] {
-            let reply = world.phone_holding(&bound).me().await;
+            let reply = world.client_with_token(&bound).me().await;
             assert_rejected(attempt, &reply, "invalid_token", &bound_as_bearer);
-            let reply = world.phone("alice").me().await;
+            let reply = world.client("alice").me().await;
             match &unbound {
                 None => assert_eq!(reply.status, 200, "{mode}"),
                 Some(challenge) => {
@@ -119,8 +119,8 @@ async fn each_dpop_mode_accepts_only_its_tokens() {
                 assert_eq!(reply.status, 200, "{mode}");
             }
         }
-        assert_rejected("no token", &world.stranger().me().await, "missing_token", &without_token);
-        let token = world.phone("alice").token.unwrap();
+        assert_rejected("no token", &world.anonymous().me().await, "missing_token", &without_token);
+        let token = world.client("alice").token.unwrap();
         let reply = prover.me(&world, &token).await;
         assert_eq!(reply.status, 401, "a proof does not bind a token: {mode}");
     }
@@ -163,7 +163,7 @@ async fn all_invalid_proofs_get_the_same_response() {
     let mut responses = std::collections::BTreeSet::new();
     for (what, reason, proof) in cases {
         let before = failures(&world, reason).await;
-        let reply = show(&world.stranger(), "GET", &token, &proof).await;
+        let reply = show(&world.anonymous(), "GET", &token, &proof).await;
         assert_rejected(what, &reply, "invalid_dpop_proof", &challenges);
         let mut problem = reply.json();
         problem["request_id"].take();
@@ -174,7 +174,7 @@ async fn all_invalid_proofs_get_the_same_response() {
     assert_eq!(responses.len(), 1, "the responses reveal which check failed: {responses:?}");
     // A proof by the attacker's own key is a fault of the token.
     let reply =
-        show(&world.stranger(), "GET", &token, &attacker.proof(&world, &token, &json!({}))).await;
+        show(&world.anonymous(), "GET", &token, &attacker.proof(&world, &token, &json!({}))).await;
     let challenges = [BEARER.to_owned(), dpop("invalid_token")];
     assert_rejected("another key", &reply, "invalid_token", &challenges);
     assert_eq!(world.simulator().total_requests(), 0);
@@ -197,7 +197,7 @@ async fn requests_have_exactly_one_proof_and_one_authorization() {
     let proof = || prover.proof(&world, &token, &json!({}));
     let [one, other, third] = [proof(), proof(), proof()];
     let authorization = format!("Authorization: DPoP {token}\r\n");
-    let send = async |lines: &str| world.stranger().request("GET", "/me/customer", lines).await;
+    let send = async |lines: &str| world.anonymous().request("GET", "/me/customer", lines).await;
     let challenges = [BEARER.to_owned(), dpop("invalid_dpop_proof")];
     for (what, proofs) in [
         ("none", String::new()),
@@ -259,17 +259,17 @@ async fn forwarded_headers_of_clients_are_ignored() {
         "X-Original-Host: api.example\r\nX-Forwarded-Ssl: on\r\n",
     ] {
         let lines = format!("Authorization: DPoP {token}\r\nDPoP: {proof}\r\n{lines}");
-        let reply = world.stranger().request("GET", "/me/customer", &lines).await;
+        let reply = world.anonymous().request("GET", "/me/customer", &lines).await;
         assert_rejected(&lines, &reply, "invalid_dpop_proof", &[dpop("invalid_dpop_proof")]);
     }
     let query = "/me/customer?options.get_client_auth_token=false";
     let proof = prover.proof(&world, &token, &json!({}));
     let lines = format!("Authorization: DPoP {token}\r\nDPoP: {proof}\r\n");
-    assert_eq!(world.stranger().request("GET", query, &lines).await.status, 200);
+    assert_eq!(world.anonymous().request("GET", query, &lines).await.status, 200);
     let absolute = "http://localhost/me/customer";
     let proof = prover.proof(&world, &token, &json!({}));
     let lines = format!("Authorization: DPoP {token}\r\nDPoP: {proof}\r\n");
-    assert_eq!(world.stranger().request("GET", absolute, &lines).await.status, 200);
+    assert_eq!(world.anonymous().request("GET", absolute, &lines).await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -284,7 +284,7 @@ async fn proofs_over_the_services_own_tls_use_https() {
     .await;
     let prover = DpopKey::new();
     let token = prover.token(&world);
-    let phone = authority.phone(world.service.public, None);
+    let client = authority.tls_client(world.service.public, None);
     for (htu, status) in
         [("https://localhost/me/customer", 200), ("http://localhost/me/customer", 401)]
     {
@@ -293,8 +293,8 @@ async fn proofs_over_the_services_own_tls_use_https() {
             "GET /me/customer HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
              Authorization: DPoP {token}\r\nDPoP: {proof}\r\n\r\n"
         );
-        let mut stream = phone.connect().await.unwrap();
-        assert_eq!(phone.say(&mut stream, &request).await.unwrap().status, status, "{htu}");
+        let mut stream = client.connect().await.unwrap();
+        assert_eq!(client.say(&mut stream, &request).await.unwrap().status, status, "{htu}");
     }
 }
 
@@ -326,7 +326,7 @@ async fn nonces_are_sent_required_and_renewed() {
     world.clock.advance(Duration::from_secs(60));
     assert_eq!(prover.me_with(&world, &token, &valid).await.code(), "use_dpop_nonce");
     assert_eq!(prover.me_with(&world, &token, &json!({"nonce": next})).await.status, 200);
-    let reply = world.phone("alice").me().await;
+    let reply = world.client("alice").me().await;
     assert_eq!(
         (reply.status, reply.header("dpop-nonce")),
         (200, None),
@@ -369,7 +369,7 @@ async fn replicas_with_the_same_nonce_key_accept_each_others_nonces() {
     // A new key is used without a restart.
     std::fs::write(&file, "another key").unwrap();
     let token = prover.token(&one);
-    one.turn(Duration::from_secs(10)).await;
+    one.advance(Duration::from_secs(10)).await;
     until("the new key", async || prover.me_with(&one, &token, &with).await.status == 401).await;
 }
 
@@ -397,7 +397,7 @@ async fn proofs_above_the_limit_are_rejected_only_for_their_key() {
         "rejected if no proof can be remembered"
     );
     assert!((failures(&world, "overloaded").await - before - 1.0).abs() < f64::EPSILON);
-    assert_eq!(world.phone("alice").me().await.status, 200);
+    assert_eq!(world.client("alice").me().await.status, 200);
     world.clock.advance(Duration::from_secs(121));
     assert_eq!(prover.me(&world, &token).await.status, 200);
 }
@@ -421,7 +421,7 @@ async fn issuers_with_and_without_dpop_work_side_by_side() {
     let prover = DpopKey::new();
     let plain = |by: &Issuer| by.mint(&MintRequest::of("alice")).unwrap();
     let bound = |by: &Issuer| by.mint(&prover.wish("alice")).unwrap();
-    assert_eq!(world.phone_holding(&plain(world.issuer())).me().await.status, 200);
+    assert_eq!(world.client_with_token(&plain(world.issuer())).me().await.status, 200);
     let reply = prover.me(&world, &bound(strict.issuer())).await;
     assert_eq!(reply.json()["object_reference_id"], "strict-alice");
     let by_bearer = [bearer("invalid_token"), dpop("")];
@@ -431,7 +431,7 @@ async fn issuers_with_and_without_dpop_work_side_by_side() {
         ("bound, of the strict one", bound(strict.issuer())),
         ("bound, of the other", bound(world.issuer())),
     ] {
-        let reply = world.phone_holding(&token).me().await;
+        let reply = world.client_with_token(&token).me().await;
         assert_rejected(what, &reply, "invalid_token", &by_bearer);
     }
     for (what, token) in [

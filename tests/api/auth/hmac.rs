@@ -64,13 +64,13 @@ async fn shared_secrets_and_public_keys_work_side_by_side() {
     let functions = [("HS256", HMAC_SHA256), ("HS384", HMAC_SHA384), ("HS512", HMAC_SHA512)];
     for (alg, function) in functions {
         let valid = signed(alg, function, &secret, &claims(&world, &json!({})));
-        let reply = world.phone_holding(&valid).me().await;
+        let reply = world.client_with_token(&valid).me().await;
         assert_eq!(reply.status, 200, "{alg}: {}", reply.text());
         assert_eq!(reply.json()["object_reference_id"], "alice", "{alg}");
     }
-    assert_eq!(world.phone("alice").me().await.status, 200, "with a public key");
+    assert_eq!(world.client("alice").me().await.status, 200, "with a public key");
     let expired = json!({"exp": world.clock_seconds() - 31});
-    let reply = world.phone_holding(&token(&world, &secret, &expired)).me().await;
+    let reply = world.client_with_token(&token(&world, &secret, &expired)).me().await;
     assert_rejected("expired", &reply, 401, "expired_token", Some(INVALID_TOKEN));
 }
 
@@ -82,7 +82,7 @@ async fn an_issuer_with_a_secret_is_enough_for_readiness() {
     let settings = settings.replace("issuers.shared]", "issuers.main]\ndiscovery = false");
     let world = stage.open_ready(&settings).await;
     assert_eq!(world.admin().get("/readyz").await.status, 200);
-    let valid = world.phone_holding(&token(&world, SECRET, &json!({})));
+    let valid = world.client_with_token(&token(&world, SECRET, &json!({})));
     assert_eq!(valid.me().await.status, 200);
     assert_eq!(world.issuer().calls(JWKS_PATH), 0, "nothing is fetched");
 }
@@ -98,10 +98,10 @@ async fn removed_secrets_end_their_tokens_and_invalid_files_do_not() {
         let before = world.metric(read).await;
         // Advances the clock repeatedly: a busy service may register its timer late.
         let is_read = async || world.metric(read).await > before;
-        world.turn_until("another read of the file", COOLDOWN, is_read).await;
+        world.advance_until("another read of the file", COOLDOWN, is_read).await;
     };
-    let old = world.phone_holding(&token(&world, OTHER, &json!({})));
-    let new = world.phone_holding(&token(&world, SECRET, &json!({})));
+    let old = world.client_with_token(&token(&world, OTHER, &json!({})));
+    let new = world.client_with_token(&token(&world, SECRET, &json!({})));
     assert_eq!((old.me().await.status, new.me().await.status), (200, 401));
 
     fs::write(&secrets, format!("{SECRET}\n{OTHER}\n")).unwrap();
@@ -121,7 +121,7 @@ async fn removed_secrets_end_their_tokens_and_invalid_files_do_not() {
     reload().await;
     assert_rejected("a removed secret", &old.me().await, 401, "invalid_token", Some(INVALID_TOKEN));
     assert_eq!(new.me().await.status, 200);
-    assert_eq!(world.phone("alice").me().await.status, 200);
+    assert_eq!(world.client("alice").me().await.status, 200);
     // The metrics reveal nothing about the secrets: labels are names of settings.
     let metrics = world.admin().get("/metrics").await.text();
     assert!(!metrics.contains(SECRET) && !metrics.contains(OTHER));
@@ -133,7 +133,7 @@ async fn an_empty_issuer_accepts_only_tokens_without_iss() {
     let secrets = file(SECRET);
     let world = stage.open_ready(&shared(&secrets, "", "['HS256']")).await;
     let valid = token(&world, SECRET, &json!({"iss": null}));
-    assert_eq!(world.phone_holding(&valid).me().await.status, 200);
+    assert_eq!(world.client_with_token(&valid).me().await.status, 200);
     let main = world.issuer().issuer_url();
     for (iss, reason) in [
         (json!(""), "unknown_issuer"),
@@ -143,7 +143,7 @@ async fn an_empty_issuer_accepts_only_tokens_without_iss() {
         (json!(main), "algorithm"),
     ] {
         let invalid = token(&world, SECRET, &json!({ "iss": iss }));
-        let reply = world.phone_holding(&invalid).me().await;
+        let reply = world.client_with_token(&invalid).me().await;
         assert_rejected("with iss", &reply, 401, "invalid_token", Some(INVALID_TOKEN));
         explained_as(&world, &iss.to_string(), &invalid, reason).await;
     }
@@ -170,9 +170,9 @@ async fn public_keys_can_verify_tokens_without_iss() {
     };
     let with_iss = tokens::claims(&world);
     let without_iss = sign(&changed(with_iss.clone(), &json!({"iss": null})));
-    assert_eq!(world.phone_holding(&without_iss).me().await.status, 200);
+    assert_eq!(world.client_with_token(&without_iss).me().await.status, 200);
     for invalid in [with_iss.clone(), changed(with_iss, &json!({"iss": ""}))] {
-        let reply = world.phone_holding(&sign(&invalid)).me().await;
+        let reply = world.client_with_token(&sign(&invalid)).me().await;
         assert_rejected("with iss", &reply, 401, "invalid_token", Some(INVALID_TOKEN));
     }
 }

@@ -4,7 +4,7 @@ use serde_json::json;
 use simulator::{Algorithm, MintRequest, Running};
 
 use super::{assert_rejected, second_issuer};
-use crate::support::{Phone, Stage, World, until};
+use crate::support::{Client, Stage, World, until};
 
 const NO_PREFIX: &str = "customer_id_prefix = \"\"";
 const WEB: &str = "customer_id_prefix = \"web-\"";
@@ -32,7 +32,7 @@ async fn p1_nothing_in_a_request_chooses_another_customer() {
     ];
     for (n, (target, lines)) in attempts.into_iter().enumerate() {
         let subject = format!("alice-{n}");
-        let reply = world.phone(&subject).request("GET", target, lines).await;
+        let reply = world.client(&subject).request("GET", target, lines).await;
         // A second Host, a fragment and the like may be rejected, but never select bob.
         if reply.status == 200 {
             assert_eq!(reply.json()["object_reference_id"], *subject, "{target} {lines}");
@@ -41,7 +41,7 @@ async fn p1_nothing_in_a_request_chooses_another_customer() {
         }
     }
     for target in ["/me/customer/bob", "/me/customer/", "/customers/bob", "/me/customers/bob"] {
-        let reply = world.phone("alice").get(target).await;
+        let reply = world.client("alice").get(target).await;
         assert_eq!((reply.status, &*reply.code()), (404, "not_found"), "{target}");
     }
     assert_juspay_got_only_own_customers(&world);
@@ -67,11 +67,11 @@ fn assert_juspay_got_only_own_customers(world: &World) {
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_nothing_in_a_body_chooses_another_customer() {
     let world = World::new().await;
-    let phone = world.phone("alice");
+    let client = world.client("alice");
     for body in [json!({"customer_id": "bob"}), json!("customer_id=bob")] {
-        assert_eq!(phone.post("/me/customer", &body).await.code(), "method_not_allowed");
+        assert_eq!(client.post("/me/customer", &body).await.code(), "method_not_allowed");
         let lines = format!("Content-Length: {}\r\n", body.to_string().len());
-        let reply = phone.request("GET", "/me/customer", &lines).await;
+        let reply = client.request("GET", "/me/customer", &lines).await;
         assert_eq!(reply.code(), "body_not_allowed");
     }
     assert_eq!(world.simulator().total_requests(), 0);
@@ -90,7 +90,7 @@ async fn p1_each_id_is_one_segment_of_the_path_to_juspay() {
         ("ünïcode", "%C3%BCn%C3%AFcode"),
         ("...", "..."),
     ] {
-        let reply = world.phone(subject).me().await;
+        let reply = world.client(subject).me().await;
         assert_eq!(reply.json()["object_reference_id"], *subject);
         let request = world.simulator().requests().pop().unwrap();
         assert_eq!(request.path, format!("/customers/{segment}"));
@@ -102,7 +102,7 @@ async fn p1_each_id_is_one_segment_of_the_path_to_juspay() {
 async fn claim_and_prefix_form_the_customer_id() {
     let world = World::new().await;
     let wish = MintRequest::of("x").with("sub", 9_007_199_254_740_993_u64);
-    let reply = world.phone_with(&wish).me().await;
+    let reply = world.client_with(&wish).me().await;
     assert_eq!(reply.json()["object_reference_id"], "9007199254740993");
 
     let world = World::with(
@@ -110,8 +110,8 @@ async fn claim_and_prefix_form_the_customer_id() {
     )
     .await;
     let wish = MintRequest::of("anonymous").with("user_id", "7");
-    assert_eq!(world.phone_with(&wish).me().await.json()["object_reference_id"], "app-7");
-    assert_rejected("no user_id", &world.phone("anonymous").me().await, 403, "no_customer", None);
+    assert_eq!(world.client_with(&wish).me().await.json()["object_reference_id"], "app-7");
+    assert_rejected("no user_id", &world.client("anonymous").me().await, 403, "no_customer", None);
     assert_eq!(world.simulator().counts().len(), 1);
 }
 
@@ -139,20 +139,20 @@ async fn two_issuers(main: &str, second: &str, rest: &str) -> (World, Running) {
     (world, running)
 }
 
-fn of_second(world: &World, second: &Running, subject: &str) -> Phone {
-    world.phone_holding(&second.issuer().mint(&MintRequest::of(subject)).unwrap())
+fn of_second(world: &World, second: &Running, subject: &str) -> Client {
+    world.client_with_token(&second.issuer().mint(&MintRequest::of(subject)).unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_the_same_subject_of_two_issuers_names_two_customers() {
     let (world, second) = two_issuers(NO_PREFIX, WEB, "").await;
-    let first = world.phone("alice").me().await;
+    let first = world.client("alice").me().await;
     let second = of_second(&world, &second, "alice").me().await;
     assert_eq!(first.json()["object_reference_id"], "alice");
     assert_eq!(second.json()["object_reference_id"], "web-alice");
     assert_ne!(first.token(), second.token());
     // An id of the first issuer that would be in the namespace of the second one.
-    assert_rejected("web-bob", &world.phone("web-bob").me().await, 403, "no_customer", None);
+    assert_rejected("web-bob", &world.client("web-bob").me().await, 403, "no_customer", None);
     let counts = world.simulator().counts();
     assert_eq!(counts.keys().collect::<Vec<_>>(), ["alice", "web-alice"]);
 }
@@ -162,14 +162,14 @@ async fn p1_keys_of_one_issuer_do_not_verify_tokens_of_another() {
     let (world, second) = two_issuers(NO_PREFIX, WEB, "").await;
     let crossed = MintRequest::of("alice").with("iss", world.issuer().issuer_url());
     let token = second.issuer().mint(&crossed).unwrap();
-    assert_eq!(world.phone_holding(&token).me().await.code(), "invalid_token");
+    assert_eq!(world.client_with_token(&token).me().await.code(), "invalid_token");
     assert_eq!(world.simulator().total_requests(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn issuers_can_share_customers() {
     let (world, second) = two_issuers("", "", "auth.shared_customer_ids = true").await;
-    let first = world.phone("alice").me().await;
+    let first = world.client("alice").me().await;
     let second = of_second(&world, &second, "alice").me().await;
     assert_eq!(first.token(), second.token());
     assert_eq!(world.simulator().calls("alice"), 1);
@@ -191,7 +191,7 @@ async fn every_algorithm_works_from_end_to_end() {
     );
     let world = stage.open_ready(&settings).await;
     for (algorithm, token) in Algorithm::ALL.iter().zip(&tokens) {
-        let reply = world.phone_holding(token).me().await;
+        let reply = world.client_with_token(token).me().await;
         assert_eq!(reply.status, 200, "{algorithm:?}: {}", reply.text());
         assert_eq!(reply.json()["object_reference_id"], format!("{algorithm:?}"));
     }

@@ -34,30 +34,30 @@ fn token(world: &World, algorithm: Algorithm, kid: Option<&str>) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn pem_keys_verify_tokens_with_any_kid() {
     let stage = Stage::set().await;
-    let stranger = second_issuer(&stage).await;
+    let untrusted = second_issuer(&stage).await;
     let file = tempfile::NamedTempFile::new().unwrap();
     // The simulator creates a key on first use.
     let by_rsa = MintRequest { algorithm: Algorithm::RS256, ..MintRequest::of("alice") };
     stage.issuer().mint(&by_rsa).unwrap();
     let [elliptic, rsa] = ["EC", "RSA"].map(|kty| public_key_pem(&jwk(&stage, kty)));
-    let strange = public_key_pem(&stranger.issuer().jwks()["keys"][0]);
+    let untrusted_key = public_key_pem(&untrusted.issuer().jwks()["keys"][0]);
     // Two keys support ES256, and the second one made the signature.
-    std::fs::write(&file, format!("{strange}{elliptic}{rsa}")).unwrap();
+    std::fs::write(&file, format!("{untrusted_key}{elliptic}{rsa}")).unwrap();
     let world = stage.open_ready(&by_file(file.path())).await;
     for algorithm in [Algorithm::ES256, Algorithm::RS256] {
         for kid in [None, Some("any"), Some("another")] {
-            let reply = world.phone_holding(&token(&world, algorithm, kid)).me().await;
+            let reply = world.client_with_token(&token(&world, algorithm, kid)).me().await;
             assert_eq!(reply.status, 200, "{algorithm:?} {kid:?}: {}", reply.text());
         }
     }
     assert!(world.issuer().requests().is_empty(), "the issuer was called");
 
-    std::fs::write(&file, format!("{strange}{rsa}")).unwrap();
-    let old = world.phone_holding(&token(&world, Algorithm::ES256, None));
+    std::fs::write(&file, format!("{untrusted_key}{rsa}")).unwrap();
+    let old = world.client_with_token(&token(&world, Algorithm::ES256, None));
     let has_ended = async || old.me().await.status == 401;
-    world.turn_until("the end of the old key", COOLDOWN, has_ended).await;
+    world.advance_until("the end of the old key", COOLDOWN, has_ended).await;
     assert_rejected("a removed key", &old.me().await, 401, "invalid_token", Some(INVALID_TOKEN));
-    let rsa = world.phone_holding(&token(&world, Algorithm::RS256, None));
+    let rsa = world.client_with_token(&token(&world, Algorithm::RS256, None));
     assert_eq!(rsa.me().await.status, 200);
 }
 
@@ -71,7 +71,7 @@ async fn key_files_with_a_private_key_are_not_used() {
     let failures = "juspay_bff_jwks_refreshes_total{issuer=\"main\",outcome=\"failure\"}";
     std::fs::write(&file, pair.serialize_pem()).unwrap();
     let has_failed = async || world.count(failures).await >= 1;
-    world.turn_until("a failed look at the file", COOLDOWN, has_failed).await;
+    world.advance_until("a failed look at the file", COOLDOWN, has_failed).await;
     let keys = world.count("juspay_bff_jwks_keys{issuer=\"main\"}").await;
     assert_eq!(keys, 1, "the previous key is kept");
 }
@@ -91,7 +91,7 @@ async fn redirected_key_sets_and_byte_order_marks_are_accepted() {
     let marked = Fault::Status { status: 200, headers: [].into(), body };
     stage.issuer().inject(JWKS_PATH, None, marked);
     let world = stage.open_ready("").await;
-    assert_eq!(world.phone("alice").me().await.status, 200);
+    assert_eq!(world.client("alice").me().await.status, 200);
     assert_eq!(world.issuer().calls(JWKS_PATH), 3);
 }
 
@@ -106,5 +106,5 @@ async fn key_sets_are_fetched_over_plain_http_from_listed_hosts() {
              [auth.issuers.main]\ndiscovery = false\njwks_url = '{url}'"
         ))
         .await;
-    assert_eq!(world.phone("alice").me().await.status, 200);
+    assert_eq!(world.client("alice").me().await.status, 200);
 }

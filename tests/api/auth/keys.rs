@@ -41,16 +41,16 @@ fn stop_issuer(world: &World) {
 #[tokio::test(flavor = "multi_thread")]
 async fn new_keys_work_at_once_and_old_ones_while_published() {
     let world = World::new().await;
-    let old = world.phone_with(&long_lived("alice"));
+    let old = world.client_with(&long_lived("alice"));
     assert_eq!(old.me().await.status, 200);
     assert_eq!(world.issuer().calls(JWKS_PATH), 1);
 
     world.issuer().rotate(true).unwrap();
-    let new = world.phone_with(&long_lived("alice"));
+    let new = world.client_with(&long_lived("alice"));
     assert_eq!(new.me().await.status, 200);
     assert_eq!(world.issuer().calls(JWKS_PATH), 2, "the unknown kid caused a fetch");
     assert_eq!(old.me().await.status, 200);
-    let second = world.phone_with(&long_lived("alice"));
+    let second = world.client_with(&long_lived("alice"));
     assert_eq!(second.me().await.status, 200);
     assert_eq!(world.issuer().calls(JWKS_PATH), 2);
 }
@@ -58,11 +58,11 @@ async fn new_keys_work_at_once_and_old_ones_while_published() {
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_end_when_their_key_is_removed() {
     let world = World::new().await;
-    let old = world.phone_with(&long_lived("alice"));
+    let old = world.client_with(&long_lived("alice"));
     assert_eq!(old.me().await.status, 200);
     world.issuer().rotate(false).unwrap();
     assert_eq!(old.me().await.status, 200, "the service has not fetched the keys yet");
-    assert_eq!(world.phone("alice").me().await.status, 200);
+    assert_eq!(world.client("alice").me().await.status, 200);
     // That fetch was made for the new key. It removed the old key, but only a fetch for the old key
     // rejects its tokens.
     unavailable(&old.me().await);
@@ -73,7 +73,7 @@ async fn tokens_end_when_their_key_is_removed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rotations_are_detected_by_the_scheduled_refresh() {
     let world = World::new().await;
-    let old = world.phone_with(&long_lived("alice"));
+    let old = world.client_with(&long_lived("alice"));
     assert_eq!(old.me().await.status, 200);
     world.issuer().rotate(false).unwrap();
     world.clock.advance(Duration::from_mins(5));
@@ -86,14 +86,14 @@ async fn p6_an_issuer_down_at_startup_is_a_503_until_it_recovers() {
     let stage = Stage::set().await;
     stage.issuer().inject(DISCOVERY_PATH, None, Fault::Reset);
     let world = stage.open("");
-    let phone = world.phone("alice");
-    unavailable(&phone.me().await);
+    let client = world.client("alice");
+    unavailable(&client.me().await);
     let readiness = world.admin().get("/readyz").await;
     assert_eq!((readiness.status, &*readiness.text()), (503, "no issuer has keys yet\n"));
     assert_eq!(world.admin().get("/livez").await.status, 200);
 
     world.issuer().clear_faults();
-    unavailable(&phone.me().await);
+    unavailable(&client.me().await);
     // The refresher retries on its own, within the cool-down.
     let recovered = async || {
         world.clock.advance(COOLDOWN);
@@ -105,7 +105,7 @@ async fn p6_an_issuer_down_at_startup_is_a_503_until_it_recovers() {
         false
     };
     until("readiness", recovered).await;
-    assert_eq!(phone.me().await.status, 200);
+    assert_eq!(client.me().await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,28 +113,28 @@ async fn p6_a_retry_after_the_cool_down_succeeds_once_the_issuer_recovers() {
     let stage = Stage::set().await;
     stage.issuer().inject(DISCOVERY_PATH, None, Fault::Reset);
     let world = stage.open("auth.jwks_refresh = \"12h\"");
-    let phone = world.phone("alice");
-    unavailable(&phone.me().await);
+    let client = world.client("alice");
+    unavailable(&client.me().await);
     world.issuer().clear_faults();
     world.clock.advance(COOLDOWN);
-    assert_eq!(phone.me().await.status, 200);
+    assert_eq!(client.me().await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p6_previous_keys_are_used_until_max_stale_and_then_it_is_a_503() {
     let world = World::new().await;
-    let known = world.phone_with(&long_lived("alice"));
+    let known = world.client_with(&long_lived("alice"));
     assert_eq!(known.me().await.status, 200);
     stop_issuer(&world);
     world.clock.advance(MAX_STALE);
     assert_eq!(known.me().await.status, 200);
-    let unknown = world.phone_with(&long_lived("alice"));
+    let unknown = world.client_with(&long_lived("alice"));
     assert_eq!(unknown.me().await.status, 200, "its key is known");
     assert_eq!(world.admin().get("/readyz").await.status, 200);
 
     world.clock.advance(SECOND);
-    for phone in [&known, &unknown] {
-        unavailable(&phone.me().await);
+    for client in [&known, &unknown] {
+        unavailable(&client.me().await);
     }
     assert_eq!(world.admin().get("/readyz").await.status, 503);
     assert!(
@@ -151,12 +151,12 @@ async fn p6_unknown_keys_are_a_503_while_the_issuer_is_unreachable() {
     let world = World::new().await;
     stop_issuer(&world);
     world.issuer().rotate(false).unwrap();
-    let phone = world.phone_with(&long_lived("alice"));
-    unavailable(&phone.me().await);
+    let client = world.client_with(&long_lived("alice"));
+    unavailable(&client.me().await);
     world.issuer().clear_faults();
-    unavailable(&phone.me().await);
+    unavailable(&client.me().await);
     world.clock.advance(COOLDOWN);
-    assert_eq!(phone.me().await.status, 200);
+    assert_eq!(client.me().await.status, 200);
 }
 
 /// A token signed with an unknown key.
@@ -169,14 +169,14 @@ fn with_random_kid(world: &World) -> String {
 /// Sends two floods of tokens from `forge`, one cool-down apart. Each causes one fetch, and cached callers
 /// are served in the meantime. `check` validates each response.
 async fn flood(world: &World, forge: impl Fn(usize) -> String, check: impl Fn(&Reply)) {
-    let known = world.phone("alice");
+    let known = world.client("alice");
     let mut fetches = world.issuer().calls(JWKS_PATH);
     for _ in 0..2 {
         let tokens: Vec<_> = (0..250).map(&forge).collect();
         // In chunks, because each request needs two file descriptors of this process.
         for portion in tokens.chunks(50) {
-            let phones = portion.iter().map(|token| world.phone_holding(token));
-            let replies = join_all(phones.map(async |phone| phone.me().await)).await;
+            let clients = portion.iter().map(|token| world.client_with_token(token));
+            let replies = join_all(clients.map(async |client| client.me().await)).await;
             replies.iter().for_each(&check);
             assert_eq!(known.me().await.status, 200);
         }
@@ -203,12 +203,12 @@ async fn floods_of_unknown_keys_cause_one_fetch_per_cool_down() {
 #[tokio::test(flavor = "multi_thread")]
 async fn floods_of_forged_signatures_cause_one_fetch_per_cool_down() {
     let stage = Stage::set().await;
-    let stranger = second_issuer(&stage).await;
+    let untrusted = second_issuer(&stage).await;
     let world = stage.open_ready("").await;
     let forged = |n: usize| {
         let (header, mut claims) = (header(world.issuer()).to_string(), claims(&world));
         claims["jti"] = json!(n);
-        stranger.issuer().sign_raw(&header, &claims.to_string(), Algorithm::ES256).unwrap()
+        untrusted.issuer().sign_raw(&header, &claims.to_string(), Algorithm::ES256).unwrap()
     };
     let check =
         |reply: &Reply| assert_rejected("forged", reply, 401, "invalid_token", Some(INVALID_TOKEN));
@@ -219,22 +219,22 @@ async fn floods_of_forged_signatures_cause_one_fetch_per_cool_down() {
 async fn cached_tokens_survive_an_issuer_outage_and_expire_with_the_leeway() {
     let world = World::new().await;
     let life = SignedDuration::from_secs(300);
-    let phone = world.phone_with(&MintRequest { life, ..MintRequest::of("alice") });
-    assert_eq!(phone.me().await.status, 200);
+    let client = world.client_with(&MintRequest { life, ..MintRequest::of("alice") });
+    assert_eq!(client.me().await.status, 200);
     stop_issuer(&world);
     world.clock.advance(Duration::from_secs(330) - Duration::from_millis(1));
-    assert_eq!(phone.me().await.status, 200);
+    assert_eq!(client.me().await.status, 200);
     world.clock.advance(Duration::from_millis(1));
-    assert_rejected("expired", &phone.me().await, 401, "expired_token", Some(INVALID_TOKEN));
+    assert_rejected("expired", &client.me().await, 401, "expired_token", Some(INVALID_TOKEN));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cached_tokens_expire_by_the_wall_clock_too() {
     let world = World::new().await;
-    let phone = world.phone("alice");
-    assert_eq!(phone.me().await.status, 200);
+    let client = world.client("alice");
+    assert_eq!(client.me().await.status, 200);
     world.clock.jump_wall(SignedDuration::from_secs(3630));
-    assert_rejected("expired", &phone.me().await, 401, "expired_token", Some(INVALID_TOKEN));
+    assert_rejected("expired", &client.me().await, 401, "expired_token", Some(INVALID_TOKEN));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -247,14 +247,14 @@ async fn key_files_are_watched() {
         file.path().to_str().unwrap(),
     );
     let world = stage.open_ready(&settings).await;
-    let old = world.phone("alice");
+    let old = world.client("alice");
     assert_eq!(old.me().await.status, 200);
 
     world.issuer().rotate(false).unwrap();
     std::fs::write(&file, world.issuer().jwks().to_string()).unwrap();
     let has_ended = async || old.me().await.status == 401;
-    world.turn_until("the old key to be removed", COOLDOWN, has_ended).await;
-    assert_eq!(world.phone("alice").me().await.status, 200);
+    world.advance_until("the old key to be removed", COOLDOWN, has_ended).await;
+    assert_eq!(world.client("alice").me().await.status, 200);
     assert!(world.issuer().requests().is_empty(), "no request to the issuer");
 }
 
@@ -270,7 +270,7 @@ async fn metadata_of_another_issuer_gives_no_keys() {
     let world = stage.open("");
     let series = "juspay_bff_jwks_refreshes_total{issuer=\"main\",outcome=\"failure\"}";
     for fetches in 1..=3 {
-        unavailable(&world.phone("alice").me().await);
+        unavailable(&world.client("alice").me().await);
         until("another fetch", async || world.metric(series).await >= f64::from(fetches)).await;
         assert_eq!(world.admin().get("/readyz").await.status, 503);
         world.clock.advance(COOLDOWN);
@@ -298,11 +298,11 @@ async fn p6_reused_kids_never_cause_a_401_for_new_tokens() {
     let stage = Stage::set().await;
     let other = second_issuer(&stage).await;
     let world = stage.open_ready("").await;
-    let old = world.phone("alice");
+    let old = world.client("alice");
     assert_eq!(old.me().await.status, 200);
     let (header, claims) = (header(world.issuer()).to_string(), claims(&world).to_string());
     let token = other.issuer().sign_raw(&header, &claims, Algorithm::ES256).unwrap();
-    let new = world.phone_holding(&token);
+    let new = world.client_with_token(&token);
     let jwk = renamed(&world, &other.issuer().jwks()["keys"][0]);
 
     // While the issuer is unreachable, the key may exist.
@@ -321,17 +321,17 @@ async fn p6_reused_kids_never_cause_a_401_for_new_tokens() {
 async fn p6_valid_tokens_in_a_flood_of_unknown_keys_are_a_503_until_their_key_is_found() {
     let world = World::new().await;
     for _ in 0..3 {
-        let known = world.phone("alice");
+        let known = world.client("alice");
         assert_eq!(known.me().await.status, 200);
         let token = with_random_kid(&world);
-        let reply = world.phone_holding(&token).me().await;
+        let reply = world.client_with_token(&token).me().await;
         assert_rejected("an unknown key", &reply, 401, "invalid_token", Some(INVALID_TOKEN));
         let fetches = world.issuer().calls(JWKS_PATH);
         world.issuer().rotate(true).unwrap();
-        let valid = world.phone("alice");
+        let valid = world.client("alice");
         for _ in 0..5 {
             unavailable(&valid.me().await);
-            unavailable(&world.phone_holding(&with_random_kid(&world)).me().await);
+            unavailable(&world.client_with_token(&with_random_kid(&world)).me().await);
             assert_eq!(known.me().await.status, 200);
         }
         assert_eq!(world.issuer().calls(JWKS_PATH), fetches, "one per cool-down");
@@ -344,16 +344,16 @@ async fn p6_valid_tokens_in_a_flood_of_unknown_keys_are_a_503_until_their_key_is
 #[tokio::test(flavor = "multi_thread")]
 async fn p6_an_hour_without_the_issuer_causes_no_401() {
     let world = World::new().await;
-    let known = world.phone_with(&long_lived("alice"));
+    let known = world.client_with(&long_lived("alice"));
     assert_eq!(known.me().await.status, 200);
     stop_issuer(&world);
     for minute in 0..60 {
         world.clock.advance(Duration::from_mins(1));
         assert_eq!(known.me().await.status, 200, "minute {minute}");
-        let not_cached = world.phone_with(&long_lived("alice").with("jti", minute));
+        let not_cached = world.client_with(&long_lived("alice").with("jti", minute));
         assert_eq!(not_cached.me().await.status, 200, "minute {minute}");
         let token = with_random_kid(&world);
-        unavailable(&world.phone_holding(&token).me().await);
+        unavailable(&world.client_with_token(&token).me().await);
     }
     assert_eq!(world.admin().get("/readyz").await.status, 200);
 }
@@ -376,14 +376,14 @@ async fn invalid_key_sets_are_not_used() {
         publish(&world, &keys);
         world.clock.advance(Duration::from_mins(5));
         until("a failed fetch", async || world.count(refreshes).await >= failures).await;
-        assert_eq!(world.phone("alice").me().await.status, 200, "{keys}");
+        assert_eq!(world.client("alice").me().await.status, 200, "{keys}");
         assert_eq!((gauge("jwks_keys").await, gauge("jwks_keys_left_out").await), (1, 0));
     }
     publish(&world, &json!([off_curve, valid, symmetric, private]));
     world.clock.advance(Duration::from_mins(5));
     until("three keys left out", async || gauge("jwks_keys_left_out").await == 3).await;
     assert_eq!(gauge("jwks_keys").await, 1);
-    assert_eq!(world.phone("alice").me().await.status, 200);
+    assert_eq!(world.client("alice").me().await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -410,7 +410,7 @@ async fn ca_files_are_trusted_only_for_their_issuer() {
             {other}",
             port = end.address.port(),
         ));
-        let reply = world.phone("alice").me().await;
+        let reply = world.client("alice").me().await;
         if is_trusted {
             assert_eq!(reply.status, 200);
         } else {
@@ -430,7 +430,7 @@ async fn keys_from_uncertified_servers_or_another_origin_are_not_used() {
         end.address.port(),
     );
     let world = stage.open(&settings);
-    unavailable(&world.phone("alice").me().await);
+    unavailable(&world.client("alice").me().await);
     until("a rejected handshake", async || end.refused() >= 1).await;
     assert_eq!(world.issuer().calls(JWKS_PATH), 0, "no request was sent");
 
@@ -440,7 +440,7 @@ async fn keys_from_uncertified_servers_or_another_origin_are_not_used() {
     let redirect = Fault::Status { status: 302, headers, body: String::new() };
     stage.issuer().inject(JWKS_PATH, None, redirect);
     let world = stage.open("");
-    unavailable(&world.phone("alice").me().await);
+    unavailable(&world.client("alice").me().await);
     assert!(world.issuer().calls(JWKS_PATH) > 0);
     assert!(other.issuer().requests().is_empty(), "the redirect was followed");
 }

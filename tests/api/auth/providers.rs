@@ -17,11 +17,11 @@ fn with(typ: &str, claims: &Value) -> MintRequest {
 async fn check_decisions(settings: &str, accepted: &[Value], rejected: &[Value]) {
     let world = World::with(&format!("[auth.issuers.main]\n{settings}")).await;
     for claims in accepted {
-        let reply = world.phone_with(&with("JWT", claims)).me().await;
+        let reply = world.client_with(&with("JWT", claims)).me().await;
         assert_eq!(reply.status, 200, "{settings} {claims}: {}", reply.text());
     }
     for claims in rejected {
-        let reply = world.phone_with(&with("JWT", claims)).me().await;
+        let reply = world.client_with(&with("JWT", claims)).me().await;
         assert_rejected(&claims.to_string(), &reply, 401, "invalid_token", Some(INVALID_TOKEN));
     }
 }
@@ -82,12 +82,12 @@ async fn an_issuer_of_this_service_alone_needs_no_audience() {
     until("keys of the issuer", async || world.metric(series).await > 0.0).await;
     let open = |claims: Value| with("JWT", &claims).with("iss", "https://open.example");
     for claims in [json!({"aud": null}), json!({"aud": "another"}), json!({"aud": [1]})] {
-        let reply = world.phone_with(&open(claims.clone())).me().await;
+        let reply = world.client_with(&open(claims.clone())).me().await;
         assert_eq!(reply.status, 200, "{claims}: {}", reply.text());
-        let reply = world.phone_with(&with("JWT", &claims)).me().await;
+        let reply = world.client_with(&with("JWT", &claims)).me().await;
         assert_rejected(&claims.to_string(), &reply, 401, "invalid_token", Some(INVALID_TOKEN));
     }
-    let reply = world.phone_with(&open(json!({"token_use": "id"}))).me().await;
+    let reply = world.client_with(&open(json!({"token_use": "id"}))).me().await;
     assert_rejected("an ID token", &reply, 401, "invalid_token", Some(INVALID_TOKEN));
 }
 
@@ -113,7 +113,7 @@ async fn required_claims_are_required() {
 async fn names(settings: &str, rows: &[(Value, Option<&str>)]) {
     let world = World::with(&format!("[auth.issuers.main]\n{settings}")).await;
     for (claims, customer) in rows {
-        let reply = world.phone_with(&with("JWT", claims)).me().await;
+        let reply = world.client_with(&with("JWT", claims)).me().await;
         match customer {
             Some(customer) => {
                 assert_eq!(reply.status, 200, "{settings} {claims}: {}", reply.text());

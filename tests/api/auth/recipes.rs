@@ -13,7 +13,7 @@ mod unfit;
 
 use serde_json::{Value, json};
 
-use self::served::{Served, Stranger};
+use self::served::{Served, UntrustedIssuer};
 use super::{
     COOLDOWN,
     corpus::{changed, explained},
@@ -26,7 +26,7 @@ async fn recipe_tokens_get_their_customer() {
         let (heading, customer) = (&recipe.heading, &recipe.customer);
         let served = Served::new(&recipe).await;
         let token = served.token(&served.claims());
-        let reply = served.world.phone_holding(&token).me().await;
+        let reply = served.world.client_with_token(&token).me().await;
         assert_eq!(reply.status, 200, "{heading}: {}", reply.text());
         assert_eq!(reply.json()["object_reference_id"], **customer, "{heading}");
         assert_eq!(served.world.simulator().calls(customer), 1, "{heading}");
@@ -38,7 +38,7 @@ async fn recipe_tokens_get_their_customer() {
         assert_eq!(caller.customer().as_str(), customer, "{heading}");
 
         for (what, claims) in served.also_accepted() {
-            let reply = served.world.phone_holding(&served.token(&claims)).me().await;
+            let reply = served.world.client_with_token(&served.token(&claims)).me().await;
             assert_eq!(reply.status, 200, "{heading}, {what}: {}", reply.text());
         }
         assert_eq!(served.world.simulator().total_requests(), 1, "{heading}: another customer");
@@ -47,20 +47,20 @@ async fn recipe_tokens_get_their_customer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn recipe_tokens_are_rejected_if_they_violate_the_recipe() {
-    let stranger = Stranger::new().await;
+    let untrusted = UntrustedIssuer::new().await;
     let mut rejected = 0;
     for recipe in recipes() {
         let served = Served::new(&recipe).await;
         for rows in unfit::GROUPS {
             // Invalid signatures cause at most one key fetch per cool-down.
             served.world.clock.advance(COOLDOWN);
-            for row in rows(&served, &stranger) {
+            for row in rows(&served, &untrusted) {
                 row.is_rejected(&served).await;
                 rejected += 1;
             }
         }
         assert_eq!(served.world.simulator().total_requests(), 0, "{}", recipe.heading);
-        let valid = served.world.phone_holding(&served.token(&served.claims()));
+        let valid = served.world.client_with_token(&served.token(&served.claims()));
         assert_eq!(valid.me().await.status, 200, "{}", recipe.heading);
     }
     println!("recipes: {rejected} of {rejected} unfit tokens rejected");
@@ -90,7 +90,7 @@ async fn application_tokens_name_no_customer() {
     for (heading, changes, status, code) in rows {
         let served = Served::new(&recipe(heading)).await;
         let token = served.token(&changed(served.claims(), &changes));
-        let reply = served.world.phone_holding(&token).me().await;
+        let reply = served.world.client_with_token(&token).me().await;
         assert_eq!(reply.status, status, "{heading}: {changes}");
         assert_eq!(reply.code(), code, "{heading}: {changes}");
         assert_eq!(served.world.simulator().total_requests(), 0, "{heading}");
@@ -112,7 +112,7 @@ async fn a_token_of_another_app_is_rejected_where_apps_share_the_audience() {
         let served = Served::new(&recipe(heading)).await;
         for other in [json!("another-app"), json!(null)] {
             let claims = changed(served.claims(), &json!({ claim: other }));
-            let reply = served.world.phone_holding(&served.token(&claims)).me().await;
+            let reply = served.world.client_with_token(&served.token(&claims)).me().await;
             assert_eq!(reply.status, 401, "{heading}: {claim} {other}");
             assert_eq!(reply.code(), "invalid_token", "{heading}: {claim} {other}");
         }

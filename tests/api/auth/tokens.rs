@@ -13,15 +13,15 @@ use crate::support::World;
 pub type Invalid = (&'static str, &'static str, String);
 
 /// Tokens that the issuer hasn't signed.
-pub fn forged(issuer: &Issuer, claims: &Value, strange: &Issuer) -> Vec<Invalid> {
+pub fn forged(issuer: &Issuer, claims: &Value, untrusted: &Issuer) -> Vec<Invalid> {
     let mint = |subject| issuer.mint(&MintRequest::of(subject)).unwrap();
     let (valid, bobs) = (mint("alice"), mint("bob"));
     let ([head, payload, _], [.., signature]) = (parts(&valid), parts(&bobs));
     let usual = header(issuer);
-    let by_stranger = |header: &Value| {
-        strange.sign_raw(&header.to_string(), &claims.to_string(), Algorithm::ES256).unwrap()
+    let by_untrusted_issuer = |header: &Value| {
+        untrusted.sign_raw(&header.to_string(), &claims.to_string(), Algorithm::ES256).unwrap()
     };
-    let own_key = json!({"alg": "ES256", "typ": "at+jwt", "jwk": strange.jwks()["keys"][0]});
+    let own_key = json!({"alg": "ES256", "typ": "at+jwt", "jwk": untrusted.jwks()["keys"][0]});
     let none = base64url(json!({"alg": "none", "typ": "at+jwt"}).to_string());
     let hs256 = json!({"alg": "HS256", "kid": usual["kid"], "typ": "at+jwt"}).to_string();
     vec![
@@ -42,8 +42,8 @@ pub fn forged(issuer: &Issuer, claims: &Value, strange: &Issuer) -> Vec<Invalid>
             "algorithm",
             hmac(&hs256, payload, &issuer.jwks()["keys"][0]),
         ),
-        ("a stranger's key under our kid", "signature", by_stranger(&usual)),
-        ("a key of its own in the header", "signature", by_stranger(&own_key)),
+        ("an untrusted issuer's key under our kid", "signature", by_untrusted_issuer(&usual)),
+        ("a key of its own in the header", "signature", by_untrusted_issuer(&own_key)),
     ]
 }
 
@@ -66,7 +66,7 @@ pub fn with_odd_headers(issuer: &Issuer, claims: &Value) -> Vec<Invalid> {
 }
 
 /// Tokens that an issuer has signed, with claims that are not accepted.
-pub fn with_unfit_claims(world: &World, strange: &Issuer) -> Vec<Invalid> {
+pub fn with_unfit_claims(world: &World, untrusted: &Issuer) -> Vec<Invalid> {
     let mint = |wish: MintRequest| world.issuer().mint(&wish).unwrap();
     let with = |claim: &str, value: Value| mint(MintRequest::of("alice").with(claim, value));
     let issuers = json!([world.issuer().issuer_url()]);
@@ -74,7 +74,11 @@ pub fn with_unfit_claims(world: &World, strange: &Issuer) -> Vec<Invalid> {
     // Just beyond the leeway.
     let future = json!(world.clock_seconds() + 31);
     vec![
-        ("a stranger's", "unknown_issuer", strange.mint(&MintRequest::of("alice")).unwrap()),
+        (
+            "an untrusted issuer's",
+            "unknown_issuer",
+            untrusted.mint(&MintRequest::of("alice")).unwrap(),
+        ),
         ("no issuer", "unknown_issuer", with("iss", Value::Null)),
         ("a list of issuers", "unknown_issuer", with("iss", issuers)),
         ("another audience", "audience", with("aud", json!("others"))),
@@ -89,7 +93,11 @@ pub fn with_unfit_claims(world: &World, strange: &Issuer) -> Vec<Invalid> {
         ("an ID token", "id_token", mint(id_token.with("at_hash", "h"))),
         ("a refresh token", "type", with("typ", json!("Refresh"))),
         ("expired, for others", "audience", mint(expired("alice").with("aud", "others"))),
-        ("expired, a stranger's", "unknown_issuer", strange.mint(&expired("alice")).unwrap()),
+        (
+            "expired, an untrusted issuer's",
+            "unknown_issuer",
+            untrusted.mint(&expired("alice")).unwrap(),
+        ),
         ("expired, bound to a key", "confirmation", mint(expired("alice").with("cnf", json!({})))),
     ]
 }

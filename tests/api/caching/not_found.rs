@@ -5,13 +5,13 @@ use std::time::Duration;
 use simulator::{ApiError, Fault, FaultRule};
 
 use super::served;
-use crate::support::{Phone, World};
+use crate::support::{Client, World};
 
 const TTL: Duration = Duration::from_secs(2);
 const MOMENT: Duration = Duration::from_millis(1);
 
-async fn is_not_found(phone: &Phone) {
-    let reply = phone.me().await;
+async fn is_not_found(client: &Client) {
+    let reply = client.me().await;
     assert_eq!((reply.status, &*reply.code()), (404, "customer_not_found"));
     let retry_after: u64 = reply.header("retry-after").unwrap().parse().unwrap();
     assert!((2..=3).contains(&retry_after), "{retry_after}");
@@ -20,18 +20,18 @@ async fn is_not_found(phone: &Phone) {
 #[tokio::test(flavor = "multi_thread")]
 async fn not_found_is_cached_for_not_found_ttl() {
     let world = World::with_config("", |config| config.provision = false).await;
-    let phone = world.phone("alice");
-    is_not_found(&phone).await;
+    let client = world.client("alice");
+    is_not_found(&client).await;
     assert_eq!(world.upstream("not_found").await, 1);
     // Created just now, but the 404 is still cached.
     world.simulator().set_provision(true);
     world.clock.advance(Duration::from_millis(1_999));
-    is_not_found(&phone).await;
-    let without = phone.get("/me/customer?options.get_client_auth_token=false").await;
+    is_not_found(&client).await;
+    let without = client.get("/me/customer?options.get_client_auth_token=false").await;
     assert_eq!(without.code(), "customer_not_found");
     assert_eq!(world.simulator().calls("alice"), 1);
     world.clock.advance(MOMENT);
-    let reply = served(&phone).await;
+    let reply = served(&client).await;
     assert_eq!(reply.cache_status(), "juspay-bff; fwd=uri-miss; stored; ttl=779");
     assert_eq!(world.simulator().calls("alice"), 2);
     let counted = "juspay_bff_cache_requests_total{outcome=\"not_found\"}";
@@ -42,9 +42,9 @@ async fn not_found_is_cached_for_not_found_ttl() {
 async fn zero_not_found_ttl_disables_caching() {
     let settings = "cache.not_found_ttl = \"0s\"";
     let world = World::with_config(settings, |config| config.provision = false).await;
-    let phone = world.phone("alice");
+    let client = world.client("alice");
     for calls in 1..=3 {
-        assert_eq!(phone.me().await.code(), "customer_not_found");
+        assert_eq!(client.me().await.code(), "customer_not_found");
         assert_eq!(world.simulator().calls("alice"), calls);
     }
 }
@@ -52,16 +52,16 @@ async fn zero_not_found_ttl_disables_caching() {
 #[tokio::test(flavor = "multi_thread")]
 async fn deleted_customer_loses_the_cached_token() {
     let world = World::new().await;
-    let phone = world.phone("alice");
-    served(&phone).await;
+    let client = world.client("alice");
+    served(&client).await;
     world.simulator().inject(FaultRule::once(Fault::Error(ApiError::NotFound)).of("alice"));
     // Within the refresh period: this response is the last one.
     world.clock.advance(Duration::from_secs(645));
-    served(&phone).await;
+    served(&client).await;
     world.until_count("juspay_bff_cache_refreshes_total{outcome=\"not_found\"}", 1).await;
-    is_not_found(&phone).await;
+    is_not_found(&client).await;
     world.clock.advance(TTL);
-    served(&phone).await;
+    served(&client).await;
     assert_eq!(world.simulator().calls("alice"), 3);
 }
 
@@ -70,11 +70,11 @@ async fn other_errors_are_remembered_for_at_most_a_second() {
     let world = World::new().await;
     let fault = Fault::Status { status: 404, headers: [].into(), body: String::new() };
     world.simulator().inject(FaultRule::once(fault).of("alice"));
-    let phone = world.phone("alice");
+    let client = world.client("alice");
     for _ in 0..2 {
-        assert_eq!(phone.me().await.code(), "upstream_error");
+        assert_eq!(client.me().await.code(), "upstream_error");
     }
     world.clock.advance(Duration::from_secs(1));
-    served(&phone).await;
+    served(&client).await;
     assert_eq!(world.simulator().calls("alice"), 2);
 }

@@ -15,7 +15,7 @@ async fn purge(world: &World, what: serde_json::Value) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn purged_customer_is_fetched_again_and_others_are_not() {
     let world = World::new().await;
-    let (alice, bob) = (world.phone("alice"), world.phone("bob"));
+    let (alice, bob) = (world.client("alice"), world.client("bob"));
     let (first, other) = (served(&alice).await.token(), served(&bob).await.token());
     assert_eq!(purge(&world, json!({"customer_id": "alice"})).await, 1);
     let reply = served(&alice).await;
@@ -29,13 +29,13 @@ async fn purged_customer_is_fetched_again_and_others_are_not() {
 async fn all_customers_can_be_purged_at_once() {
     let world = World::new().await;
     for n in 0..20 {
-        served(&world.phone(&format!("customer{n}"))).await;
+        served(&world.client(&format!("customer{n}"))).await;
     }
     assert_eq!(entries(&world).await, 20);
     assert_eq!(purge(&world, json!({"all": true})).await, 20);
     assert_eq!(entries(&world).await, 0);
     for n in 0..20 {
-        served(&world.phone(&format!("customer{n}"))).await;
+        served(&world.client(&format!("customer{n}"))).await;
         assert_eq!(world.simulator().calls(&format!("customer{n}")), 2);
     }
 }
@@ -44,22 +44,22 @@ async fn all_customers_can_be_purged_at_once() {
 async fn purge_during_fetch_discards_the_result() {
     for what in [json!({"customer_id": "alice"}), json!({"all": true})] {
         let world = World::new().await;
-        let gate = world.simulator().hold("alice");
-        let phone = world.phone("alice");
-        let before = phone.begin().await;
-        gate.arrived(1).await;
+        let latch = world.simulator().hold("alice");
+        let client = world.client("alice");
+        let before = client.begin().await;
+        latch.arrived(1).await;
         purge(&world, what).await;
-        let after = phone.begin().await;
+        let after = client.begin().await;
         world.until_waiting(2).await;
         // Still one call at a time.
         world.settle().await;
         assert_eq!(world.simulator().calls("alice"), 1);
-        gate.release();
+        latch.release();
         let (before, after) = (before.reply().await, after.reply().await);
         assert_eq!(before.cache_status(), "juspay-bff; fwd=uri-miss");
         assert_eq!(after.cache_status(), "juspay-bff; fwd=uri-miss; stored; ttl=779");
         assert_ne!(before.token(), after.token());
-        assert_eq!(served(&phone).await.token(), after.token());
+        assert_eq!(served(&client).await.token(), after.token());
         assert_eq!(world.simulator().calls("alice"), 2);
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use simulator::MintRequest;
 
 use super::served;
-use crate::support::{Phone, Reply, World, guard, keep_alive::answer};
+use crate::support::{Client, Reply, World, guard, keep_alive::answer};
 
 /// The same request with an unknown query parameter.
 const LONG: &str = "/me/customer?long";
@@ -24,14 +24,14 @@ async fn world(settings: &str) -> World {
 }
 
 /// A client that was served recently, also through the link, with a token valid for a day.
-async fn warm_client(world: &World) -> Phone {
+async fn warm_client(world: &World) -> Client {
     let life = SignedDuration::from_hours(24);
-    let phone = world.phone_with(&MintRequest { life, ..MintRequest::of("alice") });
-    served(&phone).await;
+    let client = world.client_with(&MintRequest { life, ..MintRequest::of("alice") });
+    served(&client).await;
     for _ in 0..3 {
-        is_hit(&served(&phone).await);
+        is_hit(&served(&client).await);
     }
-    phone
+    client
 }
 
 #[track_caller]
@@ -61,7 +61,7 @@ fn log_line(id: &str) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn link_and_lookup_respond_log_and_count_alike() {
     let world = world("").await;
-    let phone = warm_client(&world).await;
+    let client = warm_client(&world).await;
     let trace = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n";
     let counts = async || {
         let mut counts = Vec::new();
@@ -85,7 +85,7 @@ async fn link_and_lookup_respond_log_and_count_alike() {
     ] {
         let before = counts().await;
         let lines = format!("X-Request-Id: {id}\r\n{trace}{lookup}");
-        let reply = phone.request("GET", target, &lines).await;
+        let reply = client.request("GET", target, &lines).await;
         assert_eq!(reply.header("x-request-id"), Some(id));
         let after = counts().await;
         let more: Vec<_> = after.iter().zip(before).map(|(after, before)| after - before).collect();
@@ -100,8 +100,8 @@ async fn link_and_lookup_respond_log_and_count_alike() {
 #[tokio::test(flavor = "multi_thread")]
 async fn trace_requires_a_traceparent() {
     let world = world("").await;
-    let phone = warm_client(&world).await;
-    let token = phone.token.as_deref().unwrap();
+    let client = warm_client(&world).await;
+    let token = client.token.as_deref().unwrap();
     for (id, target) in [("other-1", "/me/customer"), ("other-2", LONG)] {
         // The head contains no second match.
         let request = format!(
@@ -109,7 +109,7 @@ async fn trace_requires_a_traceparent() {
              X-Request-Id: {id}\r\n\
              X-Other: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\r\n"
         );
-        let mut stream = phone.open(&request).await.unwrap();
+        let mut stream = client.open(&request).await.unwrap();
         is_hit(&answer(&mut stream).await);
         assert_eq!(log_line(id)["trace_id"], Value::Null);
     }
@@ -118,10 +118,10 @@ async fn trace_requires_a_traceparent() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_repeated_requests_get_their_own_customer() {
     let world = world("").await;
-    let phones: Vec<_> = (0..50).map(|n| (n, world.phone(&format!("c{n}")))).collect();
+    let clients: Vec<_> = (0..50).map(|n| (n, world.client(&format!("c{n}")))).collect();
     for round in 0..4 {
-        for (n, phone) in &phones {
-            let reply = served(phone).await;
+        for (n, client) in &clients {
+            let reply = served(client).await;
             assert_eq!(reply.json()["object_reference_id"], format!("c{n}"), "{round}");
         }
     }
@@ -131,7 +131,7 @@ async fn p1_repeated_requests_get_their_own_customer() {
 async fn p2_ended_token_is_rejected_at_once() {
     for end in ["revocation", "rotation", "expiry"] {
         let world = world("").await;
-        let phone = warm_client(&world).await;
+        let client = warm_client(&world).await;
         match end {
             "revocation" => {
                 let now = world.clock_seconds();
@@ -142,30 +142,30 @@ async fn p2_ended_token_is_rejected_at_once() {
             }
             "rotation" => {
                 world.issuer().rotate(false).unwrap();
-                served(&world.phone("bob")).await;
+                served(&world.client("bob")).await;
             }
             _ => world.clock.advance(Duration::from_hours(25)),
         }
-        let refused = phone.me().await;
+        let refused = client.me().await;
         assert_ne!(refused.status, 200, "{end}");
-        assert_eq!(stable_parts(&refused).0, phone.get(LONG).await.status, "{end}");
+        assert_eq!(stable_parts(&refused).0, client.get(LONG).await.status, "{end}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_revoked_token_stays_rejected_when_its_customer_is_cached_again() {
     let world = world("").await;
-    let [phone, other] =
-        ["1", "2"].map(|jti| world.phone_with(&MintRequest::of("alice").with("jti", jti)));
+    let [client, other] =
+        ["1", "2"].map(|jti| world.client_with(&MintRequest::of("alice").with("jti", jti)));
     for _ in 0..3 {
-        served(&phone).await;
+        served(&client).await;
         served(&other).await;
     }
     let entry = json!({"issuer": "main", "jti": "1", "expires": world.clock_seconds() + 86_400});
     assert_eq!(world.admin().post("/revocations", &entry).await.status, 200);
     for _ in 0..3 {
         served(&other).await;
-        assert_eq!(phone.me().await.code(), "invalid_token");
+        assert_eq!(client.me().await.code(), "invalid_token");
     }
 }
 
@@ -173,16 +173,16 @@ async fn p2_revoked_token_stays_rejected_when_its_customer_is_cached_again() {
 async fn p2_expired_token_is_rejected_despite_recent_acceptance() {
     let world = world("").await;
     let life = SignedDuration::from_secs(60);
-    let phone = world.phone_with(&MintRequest { life, ..MintRequest::of("alice") });
-    served(&phone).await;
+    let client = world.client_with(&MintRequest { life, ..MintRequest::of("alice") });
+    served(&client).await;
     // Including the leeway of 30 s.
     world.clock.advance(Duration::from_millis(89_600));
     for _ in 0..3 {
-        is_hit(&served(&phone).await);
+        is_hit(&served(&client).await);
     }
     world.clock.advance(Duration::from_millis(400));
-    assert_eq!(phone.me().await.code(), "expired_token");
-    let reply = world.phone("alice").me().await;
+    assert_eq!(client.me().await.code(), "expired_token");
+    let reply = world.client("alice").me().await;
     is_hit(&reply);
 }
 
@@ -190,8 +190,8 @@ async fn p2_expired_token_is_rejected_despite_recent_acceptance() {
 async fn p3_purged_or_aged_token_is_not_served_again() {
     for end in ["purge", "purge of all", "floor"] {
         let world = world("").await;
-        let phone = warm_client(&world).await;
-        let old = served(&phone).await.token();
+        let client = warm_client(&world).await;
+        let old = served(&client).await.token();
         match end {
             "purge" => {
                 let alice = json!({"customer_id": "alice"});
@@ -201,7 +201,7 @@ async fn p3_purged_or_aged_token_is_not_served_again() {
             "purge of all" => world.purge_all().await,
             _ => world.clock.advance(Duration::from_secs(781)),
         }
-        assert_ne!(served(&phone).await.token(), old, "{end}");
+        assert_ne!(served(&client).await.token(), old, "{end}");
         assert_eq!(world.simulator().calls("alice"), 2, "{end}");
     }
 }
@@ -209,34 +209,34 @@ async fn p3_purged_or_aged_token_is_not_served_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn replaced_token_is_not_served_again() {
     let world = world("cache.force_refresh_min_age = \"0s\"").await;
-    let phone = warm_client(&world).await;
-    let old = served(&phone).await.token();
-    let new = phone.request("GET", "/me/customer", "Cache-Control: no-cache\r\n").await.token();
+    let client = warm_client(&world).await;
+    let old = served(&client).await.token();
+    let new = client.request("GET", "/me/customer", "Cache-Control: no-cache\r\n").await.token();
     assert_ne!(new, old);
-    assert_eq!(served(&phone).await.token(), new);
+    assert_eq!(served(&client).await.token(), new);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn next_token_is_still_fetched_ahead() {
     let world = world("cache.max_hand_outs = 6\ncache.force_refresh_min_age = \"0s\"").await;
-    let phone = warm_client(&world).await;
-    let old = served(&phone).await.token();
-    served(&phone).await;
+    let client = warm_client(&world).await;
+    let old = served(&client).await.token();
+    served(&client).await;
     // Served six times: the next request still gets it, and starts a refresh.
-    assert_eq!(served(&phone).await.token(), old);
-    crate::support::until("another token", async || served(&phone).await.token() != old).await;
+    assert_eq!(served(&client).await.token(), old);
+    crate::support::until("another token", async || served(&client).await.token() != old).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn customer_rate_limit_applies() {
     let world = world("limits.per_customer = \"6/min\"").await;
-    let phone = warm_client(&world).await;
+    let client = warm_client(&world).await;
     for _ in 0..2 {
-        is_hit(&served(&phone).await);
+        is_hit(&served(&client).await);
     }
-    let refused = phone.me().await;
+    let refused = client.me().await;
     assert_eq!((refused.status, &*refused.code()), (429, "rate_limited"));
     world.clock.advance(Duration::from_secs(10));
-    is_hit(&served(&phone).await);
-    assert_eq!(phone.me().await.status, 429);
+    is_hit(&served(&client).await);
+    assert_eq!(client.me().await.status, 429);
 }

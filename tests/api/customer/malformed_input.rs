@@ -14,17 +14,17 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{Phone, Reply, World, guard, with_timeout};
+use crate::support::{Client, Reply, World, guard, with_timeout};
 
 /// The service still works.
-async fn still_works(phone: &Phone) {
-    assert_eq!(phone.me().await.status, 200);
+async fn still_works(client: &Client) {
+    assert_eq!(client.me().await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p7_non_http_is_rejected_and_the_service_survives() {
     let world = World::new().await;
-    let phone = world.phone("alice");
+    let client = world.client("alice");
     for bytes in [
         &b"\0"[..],
         b"\r\n\r\n\r\n",
@@ -50,41 +50,41 @@ async fn p7_non_http_is_rejected_and_the_service_survives() {
         b"GET /me/customer HTTP/1.1\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
         b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
     ] {
-        let response = phone.garbage_and_end(bytes).await;
+        let response = client.garbage_and_end(bytes).await;
         let text = String::from_utf8_lossy(bytes);
         if let Some(reply) = Reply::parse(&response) {
             assert!((400..500).contains(&reply.status), "{text:?}: {reply:?}");
         } else {
             assert_eq!(response, b"", "{text:?}");
         }
-        still_works(&phone).await;
+        still_works(&client).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p7_request_heads_are_limited() {
     let world = World::new().await;
-    let phone = world.phone("alice");
+    let client = world.client("alice");
     let many = "X-Many: x\r\n".repeat(200);
     let long = format!("X-Long: {}\r\n", "x".repeat(256 * 1024));
     let target = format!("/me/customer?{}", "x".repeat(256 * 1024));
     for (target, lines) in [("/me/customer", &many), ("/me/customer", &long), (&target, &many)] {
         let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n");
-        let response = phone.garbage_and_end(request.as_bytes()).await;
+        let response = client.garbage_and_end(request.as_bytes()).await;
         if let Some(reply) = Reply::parse(&response) {
             assert!([400, 414, 431].contains(&reply.status), "{reply:?}");
         }
-        still_works(&phone).await;
+        still_works(&client).await;
     }
     // Long but accepted headers are processed like others.
     let lines = format!("Cookie: {}\r\n", "x".repeat(16 * 1024));
-    assert_eq!(phone.request("GET", "/me/customer", &lines).await.status, 200);
+    assert_eq!(client.request("GET", "/me/customer", &lines).await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p7_non_text_bytes_are_handled_like_others() {
     let world = World::new().await;
-    let phone = world.phone("alice");
+    let client = world.client("alice");
     let with = |line: &[u8]| {
         let head = b"GET /me/customer HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
         [head, line, b"\r\n\r\n"].concat()
@@ -96,24 +96,24 @@ async fn p7_non_text_bytes_are_handled_like_others() {
         (b"X-Request-Id: \xff", "missing_token"),
         (b"traceparent: \xff", "missing_token"),
     ] {
-        let response = phone.garbage(&with(line)).await;
+        let response = client.garbage(&with(line)).await;
         assert_eq!(Reply::parse(&response).expect("a response").code(), code, "{line:?}");
     }
-    let response = phone.garbage(&with(b"").repeat(2)).await;
+    let response = client.garbage(&with(b"").repeat(2)).await;
     assert!(!response.is_empty());
-    still_works(&phone).await;
+    still_works(&client).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p7_unfinished_heads_block_no_other_client() {
     let world = World::new().await;
-    let phone = world.phone("alice");
+    let client = world.client("alice");
     let half = "GET /me/customer HTTP/1.1\r\nHost: localhost\r\nAuthoriz";
-    let stuck = join_all((0..100).map(|_| phone.open(half))).await;
+    let stuck = join_all((0..100).map(|_| client.open(half))).await;
     assert!(stuck.iter().all(Result::is_ok));
-    still_works(&phone).await;
+    still_works(&client).await;
     drop(stuck);
-    still_works(&phone).await;
+    still_works(&client).await;
 }
 
 /// Parts of requests, complete and incomplete.
@@ -157,9 +157,9 @@ fn pieces() -> impl Strategy<Value = Vec<Vec<u8>>> {
 }
 
 /// Sends the pieces one by one, shuts down the sending side, and reads everything.
-async fn sent(phone: &Phone, pieces: &[Vec<u8>]) -> Vec<u8> {
+async fn sent(client: &Client, pieces: &[Vec<u8>]) -> Vec<u8> {
     with_timeout("the end of the connection", async {
-        let mut stream = TcpStream::connect(phone.address).await.expect("a connection");
+        let mut stream = TcpStream::connect(client.address).await.expect("a connection");
         stream.set_nodelay(true).unwrap();
         for piece in pieces {
             // The service may close before it has read everything.
@@ -177,12 +177,12 @@ async fn sent(phone: &Phone, pieces: &[Vec<u8>]) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn p7_arbitrary_bytes_are_rejected_or_served() {
     let world = World::new().await;
-    let (alice, stranger) = (world.phone("alice"), world.stranger());
+    let (alice, anonymous) = (world.client("alice"), world.anonymous());
     let here = tokio::runtime::Handle::current();
     let mut runner = TestRunner::new(Config { cases: 500, ..Config::default() });
     let run = tokio::task::spawn_blocking(move || {
         runner.run(&pieces(), |pieces| {
-            let response = here.block_on(sent(&stranger, &pieces));
+            let response = here.block_on(sent(&anonymous, &pieces));
             let text = String::from_utf8_lossy(&response);
             for (at, _) in text.match_indices("HTTP/1.") {
                 let status = text[at..].split(' ').nth(1).unwrap_or_default();

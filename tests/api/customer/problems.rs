@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Phone, Reply, World};
+use crate::support::{Client, Reply, World};
 
 /// Checks what `Reply::code` doesn't.
 fn problem(reply: &Reply) -> Value {
@@ -24,7 +24,7 @@ fn problem(reply: &Reply) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn other_paths_are_not_found_with_or_without_a_token() {
     let world = World::new().await;
-    for phone in [world.phone("alice"), world.stranger()] {
+    for client in [world.client("alice"), world.anonymous()] {
         for path in [
             "/",
             "/me",
@@ -44,7 +44,7 @@ async fn other_paths_are_not_found_with_or_without_a_token() {
             "/_simulator",
         ] {
             for method in ["GET", "POST", "DELETE"] {
-                let reply = phone.request(method, path, "").await;
+                let reply = client.request(method, path, "").await;
                 assert_eq!(reply.status, 404, "{method} {path}");
                 assert_eq!(problem(&reply)["code"], "not_found", "{method} {path}");
             }
@@ -55,9 +55,9 @@ async fn other_paths_are_not_found_with_or_without_a_token() {
 #[tokio::test(flavor = "multi_thread")]
 async fn other_methods_are_rejected_with_allow() {
     let world = World::new().await;
-    for phone in [world.phone("alice"), world.stranger()] {
+    for client in [world.client("alice"), world.anonymous()] {
         for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "get", "PURGE"] {
-            let reply = phone.request(method, "/me/customer", "").await;
+            let reply = client.request(method, "/me/customer", "").await;
             assert_eq!(reply.status, 405, "{method}");
             assert_eq!(reply.header("allow"), Some("GET, HEAD"), "{method}");
             assert_eq!(problem(&reply)["code"], "method_not_allowed");
@@ -68,8 +68,8 @@ async fn other_methods_are_rejected_with_allow() {
 }
 
 /// A request that lets the service decide whether to keep the connection.
-fn keep_alive(phone: &Phone, method: &str, lines: &str, body: &str) -> String {
-    let token = phone.token.as_deref().unwrap();
+fn keep_alive(client: &Client, method: &str, lines: &str, body: &str) -> String {
+    let token = client.token.as_deref().unwrap();
     format!(
         "{method} /me/customer HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\
          {lines}\r\n{body}"
@@ -79,7 +79,7 @@ fn keep_alive(phone: &Phone, method: &str, lines: &str, body: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn request_body_is_rejected_and_closes_the_connection() {
     let world = World::new().await;
-    let phone = world.phone("alice");
+    let client = world.client("alice");
     let large = "x".repeat(1024 * 1024);
     for (lines, body) in [
         ("Content-Length: 5\r\n", "hello"),
@@ -90,28 +90,28 @@ async fn request_body_is_rejected_and_closes_the_connection() {
         ("Transfer-Encoding: chunked\r\n", "5"),
     ] {
         // It returns: the service closes, although the client didn't request it.
-        let reply = phone.raw(&keep_alive(&phone, "GET", lines, body)).await;
+        let reply = client.raw(&keep_alive(&client, "GET", lines, body)).await;
         assert_eq!(reply.status, 413, "{lines}");
         assert_eq!(reply.header("connection"), Some("close"), "{lines}");
         assert_eq!(problem(&reply)["code"], "body_not_allowed");
     }
     assert_eq!(world.simulator().total_requests(), 0);
-    let none = phone.request("GET", "/me/customer", "Content-Length: 0\r\n").await;
+    let none = client.request("GET", "/me/customer", "Content-Length: 0\r\n").await;
     assert_eq!(none.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_body_is_never_parsed_as_the_next_request() {
     let world = World::new().await;
-    let phone = world.phone("alice");
-    let hidden = keep_alive(&world.phone("bob"), "GET", "Connection: close\r\n", "");
+    let client = world.client("alice");
+    let hidden = keep_alive(&world.client("bob"), "GET", "Connection: close\r\n", "");
     let chunked = format!("{:x}\r\n{hidden}\r\n0\r\n\r\n", hidden.len());
     let length = format!("Content-Length: {}\r\n", hidden.len());
     for method in ["GET", "POST"] {
         for (lines, body) in [(&*length, &*hidden), ("Transfer-Encoding: chunked\r\n", &*chunked)] {
             let request =
-                keep_alive(&phone, method, &format!("{lines}Connection: close\r\n"), body);
-            let response = phone.garbage(request.as_bytes()).await;
+                keep_alive(&client, method, &format!("{lines}Connection: close\r\n"), body);
+            let response = client.garbage(request.as_bytes()).await;
             let response = String::from_utf8(response).unwrap();
             assert_eq!(response.matches("HTTP/1.1 ").count(), 1, "{method} {lines}: {response}");
         }
@@ -134,10 +134,10 @@ async fn retry_after_has_up_to_50_percent_jitter() {
         // As long as Juspay's `Retry-After`.
         ("sim_429", "upstream_unavailable", 7..=11),
     ] {
-        let phone = world.phone(customer);
+        let client = world.client(customer);
         let mut drawn = std::collections::BTreeSet::new();
         for _ in 0..40 {
-            let problem = problem(&phone.me().await);
+            let problem = problem(&client.me().await);
             assert_eq!(problem["code"], code);
             drawn.insert(problem["retry_after"].as_u64().unwrap());
         }
@@ -153,7 +153,7 @@ async fn rejected_key_or_address_is_retryable_after_a_second() {
         ("sim_ip_blocked", "upstream_rejected_origin"),
     ] {
         let world = World::new().await;
-        let reply = world.phone(customer).me().await;
+        let reply = world.client(customer).me().await;
         assert_eq!(reply.status, 502);
         let problem = problem(&reply);
         assert_eq!((&problem["code"], &problem["retryable"]), (&code.into(), &true.into()));

@@ -72,6 +72,11 @@ async fn proxy_and_misspelled_variables_cause_warnings() {
     output.assert_line("proxy", "warning HTTPS_PROXY is ignored", &["without a proxy", "directly"]);
     assert!(output.lines("settings")[1].starts_with("warning JUSPAY_BFF_LOG_LEVEL is ignored"));
     output.assert_failures(0);
+    let over = "juspay.base_url = 'https://juspay.invalid'\nauth.allow_local_issuer = true\n\
+                juspay.egress_proxy = 'http://proxy.invalid:3128'";
+    let output = setup.doctor_in(over, &[], &variables).await;
+    let expected = "warning HTTPS_PROXY is ignored; juspay-bff connects directly, except to Juspay";
+    output.assert_line("proxy", expected, &["issuers directly"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{DoctorOutput, Setup};
-use crate::support::tls::TlsTerminator;
+use crate::support::{ScriptedServer, connect_proxy::ConnectProxy, tls::TlsTerminator};
 
 const KEY: &str = "juspay.api_key_file";
 
@@ -109,5 +109,67 @@ async fn plain_http_in_place_of_tls_is_reported() {
         "FAILED the TLS handshake failed",
         &expected,
     );
+    assert_no_call(&setup, &output);
+}
+
+/// Runs `doctor` with Juspay behind this proxy, at a name that only the proxy can resolve.
+async fn through(setup: &Setup, end: &TlsTerminator, proxy: SocketAddr) -> DoctorOutput {
+    std::fs::write(setup.path("ca.pem"), &end.ca).unwrap();
+    let over = format!(
+        "auth.allow_local_issuer = true\n[juspay]\nbase_url = 'https://juspay.invalid'\n\
+         ca_file = '{}'\negress_proxy = 'http://{proxy}'\negress_proxy_credentials_file = '{}'",
+        setup.path("ca.pem").display(),
+        setup.secret("proxy", "canary_user:canary_password").display()
+    );
+    setup.doctor_with(&over, &[]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_stage_through_the_egress_proxy_is_reported() {
+    let setup = Setup::new().await;
+    let end = TlsTerminator::new("juspay.invalid", juspay(&setup)).await;
+    let proxy = ConnectProxy::to(end.address).await;
+    proxy.require("canary_user:canary_password");
+    let address = proxy.address;
+    let output = through(&setup, &end, address).await;
+    for (subject, start) in [
+        ("juspay.egress_proxy_credentials_file", "ok readable"),
+        ("Egress proxy DNS 127.0.0.1 IPv4", "ok 127.0.0.1"),
+        (&format!("Egress proxy TCP {address}"), "ok connected"),
+        (&format!("Egress proxy CONNECT {address}"), "ok opened a tunnel to juspay.invalid"),
+        (&format!("Juspay TLS {address}"), "ok TLSv1.3, certificate valid until "),
+    ] {
+        output.assert_line(subject, start, &[]);
+    }
+    let lines = output.lines(KEY);
+    assert!(lines[1].starts_with("ok Juspay accepts the key and the proxy's address"), "{lines:?}");
+    output.assert_failures(0);
+
+    proxy.require("canary_other:canary_password");
+    let output = through(&setup, &end, address).await;
+    let connect = format!("Egress proxy CONNECT {address}");
+    output.assert_line(&connect, "FAILED ", &["(407)", "juspay.egress_proxy_credentials_file"]);
+    let lines = output.lines(KEY);
+    assert!(lines[1].starts_with("warning not checked: no connection to Juspay"), "{lines:?}");
+    output.assert_failures(1);
+    // Nothing but the first run's call.
+    assert_eq!(setup.running.simulator().total_requests(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unreachable_and_silent_egress_proxies_are_reported() {
+    let setup = Setup::new().await;
+    let end = TlsTerminator::new("juspay.invalid", juspay(&setup)).await;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let address = socket.local_addr().unwrap();
+    let output = through(&setup, &end, address).await;
+    output.assert_line(&format!("Egress proxy TCP {address}"), "FAILED connection failed", &[]);
+    assert_no_call(&setup, &output);
+    // The kernel accepts its connections, but nothing answers.
+    let silent = ScriptedServer::new().await;
+    let output = through(&setup, &end, silent.address).await;
+    let connect = format!("Egress proxy CONNECT {}", silent.address);
+    output.assert_line(&connect, "FAILED no response within juspay.connect_timeout", &[]);
     assert_no_call(&setup, &output);
 }

@@ -38,9 +38,9 @@ async fn p1_bound_opaque_token_is_accepted_with_a_new_proof_each_time() {
             let token = setup.bound(prover, name);
             for sight in ["first sight", "known"] {
                 let proof = prover.proof(&setup.world, &token, &json!({}));
-                let reply = show(&setup.world.stranger(), "GET", &token, &proof).await;
+                let reply = show(&setup.world.anonymous(), "GET", &token, &proof).await;
                 assert_eq!(owner(&reply), *name, "{mode} {sight}");
-                let again = show(&setup.world.stranger(), "GET", &token, &proof).await;
+                let again = show(&setup.world.anonymous(), "GET", &token, &proof).await;
                 assert_rejected("a replay", &again, "invalid_dpop_proof");
             }
         }
@@ -55,7 +55,7 @@ async fn p1_bound_opaque_token_without_its_keys_proof_is_rejected() {
         let (prover, thief) = (DpopKey::new(), DpopKey::new());
         let (token, other) = (setup.bound(&prover, "alice"), setup.bound(&prover, "alice"));
         for sight in ["first", "second"] {
-            let bare = setup.world.phone_holding(&token).me().await;
+            let bare = setup.world.client_with_token(&token).me().await;
             assert_rejected(sight, &bare, "invalid_token");
             let thiefs = thief.me(&setup.world, &token).await;
             assert_rejected(
@@ -67,8 +67,8 @@ async fn p1_bound_opaque_token_without_its_keys_proof_is_rejected() {
                 continue;
             }
             let authorization = format!("Authorization: DPoP {token}\r\n");
-            let stranger = setup.world.stranger();
-            let proofless = stranger.request("GET", "/me/customer", &authorization).await;
+            let anonymous = setup.world.anonymous();
+            let proofless = anonymous.request("GET", "/me/customer", &authorization).await;
             assert_rejected(sight, &proofless, "invalid_dpop_proof");
             for changes in [
                 json!({"htm": "POST"}),
@@ -80,7 +80,7 @@ async fn p1_bound_opaque_token_without_its_keys_proof_is_rejected() {
                 assert_rejected(&changes.to_string(), &reply, "invalid_dpop_proof");
             }
             let for_other = prover.proof(&setup.world, &other, &json!({}));
-            let reply = show(&setup.world.stranger(), "GET", &token, &for_other).await;
+            let reply = show(&setup.world.anonymous(), "GET", &token, &for_other).await;
             assert_rejected("for another token", &reply, "invalid_dpop_proof");
         }
         assert_eq!(setup.world.simulator().total_requests(), 0, "{mode}");
@@ -91,10 +91,10 @@ async fn p1_bound_opaque_token_without_its_keys_proof_is_rejected() {
 async fn each_mode_accepts_only_its_own_opaque_tokens() {
     for (mode, accepts_unbound) in [("off", true), ("optional", true), ("required", false)] {
         let setup = Setup::in_mode(mode).await;
-        let (prover, phone) = (DpopKey::new(), setup.phone("alice"));
-        let reply = phone.me().await;
+        let (prover, client) = (DpopKey::new(), setup.client("alice"));
+        let reply = client.me().await;
         assert_eq!(reply.status == 200, accepts_unbound, "{mode}: {}", reply.text());
-        let token = phone.token.unwrap();
+        let token = client.token.unwrap();
         let reply = prover.me(&setup.world, &token).await;
         assert_eq!(reply.status, 401, "a proof does not bind a token: {mode}");
         // The type is DPoP, but there is no key thumbprint.
@@ -103,7 +103,7 @@ async fn each_mode_accepts_only_its_own_opaque_tokens() {
             let token = setup.mint(wish.with("cnf", nameless.clone()));
             assert_rejected(
                 "as a bearer",
-                &setup.world.phone_holding(&token).me().await,
+                &setup.world.client_with_token(&token).me().await,
                 "invalid_token",
             );
             let reply = prover.me(&setup.world, &token).await;

@@ -23,16 +23,16 @@ fn json(body: &str) -> Fault {
 /// Injects each fault once; the next request of the same client succeeds.
 async fn each_is_a_503(rows: impl IntoIterator<Item = (Fault, &'static str)>) {
     let setup = Setup::new().await;
-    let phone = setup.phone("alice");
+    let client = setup.client("alice");
     for (fault, outcome) in rows {
         setup.world.clock.advance(Duration::from_secs(60));
         let (before, calls) = (setup.outcome(outcome).await, setup.calls());
         setup.world.issuer().inject(INTROSPECTION_PATH, Some(1), fault.clone());
-        let reply = phone.me().await;
+        let reply = client.me().await;
         assert_eq!(reply.status, 503, "{fault:?}");
         assert_unavailable(&reply);
         assert_eq!(setup.outcome(outcome).await, before + 1, "{outcome} {fault:?}");
-        assert_eq!(owner(&phone.me().await), "alice", "{fault:?}");
+        assert_eq!(owner(&client.me().await), "alice", "{fault:?}");
         assert_eq!(setup.calls(), calls + 2, "{fault:?}");
     }
 }
@@ -65,7 +65,7 @@ async fn large_response_is_accepted() {
     let setup = Setup::new().await;
     let fault = Fault::Huge { bytes: 63 * 1024 };
     setup.world.issuer().inject(INTROSPECTION_PATH, Some(1), fault);
-    assert_eq!(owner(&setup.phone("alice").me().await), "alice");
+    assert_eq!(owner(&setup.client("alice").me().await), "alice");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,7 +86,7 @@ async fn p2_redirects_are_not_followed() {
         let headers = BTreeMap::from([("Location".to_owned(), location)]);
         let fault = Fault::Status { status: code, headers, body: String::new() };
         setup.world.issuer().inject(INTROSPECTION_PATH, Some(1), fault);
-        assert_unavailable(&setup.phone("alice").me().await);
+        assert_unavailable(&setup.client("alice").me().await);
         assert_eq!(setup.world.issuer().calls("/elsewhere"), 0, "{code}");
     }
 }
@@ -95,7 +95,7 @@ async fn p2_redirects_are_not_followed() {
 async fn p1_unexpected_1xx_does_not_shift_responses_to_another_token() {
     let setup = Setup::with("server.workers = 1").await;
     for code in [100, 102, 103, 199] {
-        let (alice, bob) = (setup.phone("alice"), setup.phone("bob"));
+        let (alice, bob) = (setup.client("alice"), setup.client("bob"));
         let fault = Fault::Interim { status: code, gap_ms: 5 };
         setup.world.issuer().inject(INTROSPECTION_PATH, Some(1), fault);
         assert_unavailable(&alice.me().await);
@@ -112,7 +112,7 @@ async fn p1_surplus_response_is_discarded() {
     let setup = Setup::with("server.workers = 1").await;
     for round in 0..5 {
         let names = [format!("alice{round}"), format!("bob{round}")];
-        let [alice, bob] = [&names[0], &names[1]].map(|name| setup.phone(name));
+        let [alice, bob] = [&names[0], &names[1]].map(|name| setup.client(name));
         let fault = Fault::Surplus { gap_ms: 5 };
         setup.world.issuer().inject(INTROSPECTION_PATH, Some(1), fault);
         assert_eq!(owner(&alice.me().await), names[0]);
@@ -132,11 +132,11 @@ async fn p1_surplus_response_is_discarded() {
 async fn p6_missing_response_is_a_503_after_two_seconds() {
     for fault in [Fault::Hang, Fault::UnfinishedHead, Fault::StalledBody] {
         let setup = Setup::new().await;
-        let (alice, bob) = (setup.phone("alice"), setup.phone("bob"));
+        let (alice, bob) = (setup.client("alice"), setup.client("bob"));
         setup.world.issuer().inject(INTROSPECTION_PATH, Some(2), fault.clone());
         let pending = [alice.begin().await, bob.begin().await];
         setup.world.until_waiting(2).await;
-        setup.world.turn(Duration::from_millis(1999)).await;
+        setup.world.advance(Duration::from_millis(1999)).await;
         assert!(!pending[0].is_answered() && !pending[1].is_answered(), "{fault:?}");
         setup.world.clock.advance(Duration::from_millis(1));
         for pending in pending {

@@ -22,12 +22,12 @@ fn json(status: &str, body: &str) -> Vec<u8> {
 }
 
 /// Advances the clock with the service until all of these requests are answered.
-async fn turn_until_answered(world: &World, requests: &[Pending]) {
+async fn advance_until_answered(world: &World, requests: &[Pending]) {
     let are_answered = async || {
         catch_up(world).await;
         requests.iter().all(Pending::is_answered)
     };
-    world.turn_until("all answers", STEP, are_answered).await;
+    world.advance_until("all answers", STEP, are_answered).await;
 }
 
 const CASES: &[Case] = &[
@@ -58,7 +58,7 @@ const CASES: &[Case] = &[
 async fn assert_others_unaffected((case, bytes): &Case) {
     let (world, juspay) = scripted().await;
     juspay.answer("odd", bytes(&world.clock));
-    let faulty = world.phone("odd");
+    let faulty = world.client("odd");
     let mut requests: Vec<Pending> = Vec::new();
     for step in 0..STEPS {
         requests.push(faulty.begin().await);
@@ -68,9 +68,9 @@ async fn assert_others_unaffected((case, bytes): &Case) {
         }
         // A retry waits for the clock, and the service notices the change.
         world.clock.advance(STEP);
-        world.service.turn().await;
+        world.service.run_pending_tasks().await;
     }
-    turn_until_answered(&world, &requests).await;
+    advance_until_answered(&world, &requests).await;
     first_request(&world, "last").await;
     let mut failed = 0;
     for pending in requests {
@@ -103,11 +103,11 @@ async fn p4_four_faulty_customers_affect_no_other() {
     for status in statuses.into_iter().chain(["201 Created"]) {
         let customer = format!("odd{}", faulty.len());
         juspay.answer(&customer, json(status, "{}"));
-        faulty.push(world.phone(&customer));
+        faulty.push(world.client(&customer));
     }
     for step in 0..STEPS {
-        for phone in &faulty {
-            assert_eq!(phone.me().await.status, 502);
+        for client in &faulty {
+            assert_eq!(client.me().await.status, 502);
         }
         if step % 8 == 0 {
             first_request(&world, &format!("c{step}")).await;
@@ -129,11 +129,11 @@ async fn p4_faulty_customer_does_not_keep_the_breaker_open() {
     for number in 0..20 {
         let customer = format!("c{number}");
         juspay.answer(&customer, fails());
-        assert_eq!(world.phone(&customer).me().await.code(), "upstream_error");
+        assert_eq!(world.client(&customer).me().await.code(), "upstream_error");
         juspay.heal(&customer);
     }
     juspay.answer("odd", fails());
-    let faulty = world.phone("odd");
+    let faulty = world.client("odd");
     assert_eq!(faulty.me().await.code(), "upstream_unavailable", "open");
     for _ in 0..2 {
         for _ in 0..56 {
@@ -157,7 +157,7 @@ async fn outage_of_all_customers_opens_the_breaker() {
     for number in 0..30 {
         let customer = format!("c{number}");
         juspay.answer(&customer, json("500 Internal Server Error", "{}"));
-        let code = world.phone(&customer).me().await.code();
+        let code = world.client(&customer).me().await.code();
         if code == "upstream_unavailable" {
             opened_after.get_or_insert(number);
         }
@@ -170,21 +170,21 @@ async fn outage_of_all_customers_opens_the_breaker() {
 async fn one_customer_does_not_use_up_the_retry_budget() {
     let (world, juspay) = scripted().await;
     juspay.answer("odd", json("503 Service Unavailable", "{}"));
-    let faulty = world.phone("odd");
+    let faulty = world.client("odd");
     let mut requests = Vec::new();
     // The faulty customer fails as often as it can, well within the budget's window.
     for _ in 0..60 {
         requests.push(faulty.begin().await);
         catch_up(&world).await;
         world.clock.advance(STEP);
-        world.service.turn().await;
+        world.service.run_pending_tasks().await;
     }
-    turn_until_answered(&world, &requests).await;
+    advance_until_answered(&world, &requests).await;
     let retries = "juspay_bff_upstream_retries_total";
     assert_eq!(world.count(retries).await, 2, "those of one call");
     // One of the three reserved retries is left.
     juspay.answer("alice", json("503 Service Unavailable", "{}"));
-    let alice = world.phone("alice").begin().await;
+    let alice = world.client("alice").begin().await;
     let is_counted = async || juspay.calls("alice") == 1;
     crate::support::until("the first try", is_counted).await;
     juspay.heal("alice");
@@ -192,7 +192,7 @@ async fn one_customer_does_not_use_up_the_retry_budget() {
         catch_up(&world).await;
         alice.is_answered()
     };
-    world.turn_until("the retry", STEP, is_answered).await;
+    world.advance_until("the retry", STEP, is_answered).await;
     assert_eq!(alice.reply().await.status, 200);
     for pending in requests {
         assert_eq!(pending.reply().await.status, 502);

@@ -17,7 +17,7 @@ const CREDENTIALS: &str = "upstream_rejected_credentials";
 /// Requests for a customer for each of these numbers, all rejected.
 async fn rejected(world: &World, numbers: impl IntoIterator<Item = usize>) {
     for number in numbers {
-        let reply = world.phone(&format!("c{number}")).me().await;
+        let reply = world.client(&format!("c{number}")).me().await;
         assert_eq!((reply.status, &*reply.code()), (502, CREDENTIALS), "{number}");
     }
 }
@@ -37,10 +37,10 @@ async fn p4_two_rejected_customers_affect_no_other() {
         let (world, juspay) = scripted().await;
         for faulty in ["odd1", "odd2"] {
             juspay.answer(faulty, answer(status, "", body.as_bytes()));
-            assert_eq!(world.phone(faulty).me().await.status, 502);
+            assert_eq!(world.client(faulty).me().await.status, 502);
         }
         for number in 0..20 {
-            assert_eq!(world.phone("odd1").me().await.status, 502);
+            assert_eq!(world.client("odd1").me().await.status, 502);
             first_request(&world, &format!("c{number}")).await;
             world.clock.advance(Duration::from_millis(500));
         }
@@ -57,14 +57,14 @@ async fn five_firewall_rejections_start_the_hold() {
     for number in 0..4 {
         let customer = format!("first{number}");
         blocks(&customer);
-        assert_eq!(world.phone(&customer).me().await.code(), "upstream_rejected_origin");
+        assert_eq!(world.client(&customer).me().await.code(), "upstream_rejected_origin");
     }
     first_request(&world, "alice").await;
     // Five start the hold; the sixth probes.
     for number in 0..20 {
         let customer = format!("then{number}");
         blocks(&customer);
-        let reply = world.phone(&customer).me().await;
+        let reply = world.client(&customer).me().await;
         assert_eq!(reply.code(), "upstream_rejected_origin");
         assert_eq!(juspay.calls(&customer), usize::from(number < 6), "{number}");
         if number >= 6 {
@@ -132,7 +132,7 @@ async fn changed_key_file_ends_the_hold() {
     rejected(&world, 0..10).await;
     fs::write(&path, &world.api_key).unwrap();
     for _ in 0..3 {
-        world.turn(Duration::from_secs(1)).await;
+        world.advance(Duration::from_secs(1)).await;
     }
     // Before the next probe, and for all of them.
     for number in 0..20 {
@@ -144,13 +144,13 @@ async fn changed_key_file_ends_the_hold() {
 async fn rejection_of_one_customer_is_remembered_for_a_second() {
     let world = World::with(&shipped()).await;
     world.simulator().inject(FaultRule::once(Fault::Error(ApiError::AccessDenied)));
-    let phone = world.phone("alice");
+    let client = world.client("alice");
     for _ in 0..10 {
-        let reply = phone.me().await;
+        let reply = client.me().await;
         assert_eq!(reply.code(), CREDENTIALS);
         assert!((1..=2).contains(&retry_after(&reply)));
     }
     assert_eq!(world.simulator().calls("alice"), 1);
     world.clock.advance(Duration::from_secs(1));
-    assert_eq!(phone.me().await.status, 200);
+    assert_eq!(client.me().await.status, 200);
 }

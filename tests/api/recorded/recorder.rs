@@ -139,7 +139,7 @@ impl Recorder {
             Admin::PurgeAll => ("purge all".to_owned(), "/cache/purge", json!({"all": true})),
         };
         let reply = self.world.admin().post(path, &body).await;
-        self.world.service.turn().await;
+        self.world.service.run_pending_tasks().await;
         format!("{title} -> {} purged={}", reply.status, reply.json()["purged"])
     }
 
@@ -176,7 +176,7 @@ impl Recorder {
         let steps = if first.is_some() { &parts[..] } else { &[time] };
         for step in first.iter().flatten().chain(steps) {
             self.world.clock.advance(*step);
-            self.world.service.turn().await;
+            self.world.service.run_pending_tasks().await;
         }
     }
 
@@ -229,7 +229,7 @@ impl Recorder {
     }
 
     async fn exchange(&self, request: &str) -> Reply {
-        let mut stream = self.world.stranger().open(request).await.unwrap();
+        let mut stream = self.world.anonymous().open(request).await.unwrap();
         let mut bytes = Vec::new();
         with_timeout(request, stream.read_to_end(&mut bytes)).await.unwrap();
         checked(request, Reply::parse(&bytes).expect("a response"))
@@ -238,7 +238,7 @@ impl Recorder {
     async fn pair(&mut self, token: usize) -> [String; 2] {
         let (_, last) = self.request(token, PLAIN);
         let first = last.replace("Connection: close\r\n", "");
-        let mut stream = self.world.stranger().open(&first).await.unwrap();
+        let mut stream = self.world.anonymous().open(&first).await.unwrap();
         let reply = checked(&first, keep_alive::answer(&mut stream).await);
         let first = self.line(&first, &reply).await;
         stream.write_all(last.as_bytes()).await.unwrap();
@@ -332,7 +332,7 @@ impl Recorder {
 
     async fn probe(&mut self) {
         self.probes += 1;
-        assert_eq!(self.world.stranger().get("/probe").await.status, 404);
+        assert_eq!(self.world.anonymous().get("/probe").await.status, 404);
     }
 
     async fn write_counters(&mut self) {

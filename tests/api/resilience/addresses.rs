@@ -20,11 +20,11 @@ async fn by_name(family: &str) -> World {
 async fn only_the_addresses_of_the_family_are_tried() {
     for family in ["any", "ipv4"] {
         let world = by_name(family).await;
-        let reply = world.phone("alice").me().await;
+        let reply = world.client("alice").me().await;
         assert_eq!(reply.status, 200, "{family}: {}", reply.text());
     }
     let world = by_name("ipv6").await;
-    let reply = world.phone("alice").me().await;
+    let reply = world.client("alice").me().await;
     assert_eq!((reply.status, &*reply.code()), (502, "upstream_error"));
     assert_eq!(world.simulator().total_requests(), 0);
 }
@@ -57,7 +57,7 @@ async fn proxy_variables_are_ignored_with_a_warning() {
     let secret = "http://user:hush@proxy.test:3128";
     for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
         let output = output_at_start(&[(name, secret)]).await;
-        let warning = format!("{name} is ignored; juspay-bff connects directly");
+        let warning = format!("{name} is ignored; for calls to Juspay, set juspay.egress_proxy");
         assert!(output.contains(&warning), "{output}");
         assert!(!output.contains("hush"), "{output}");
     }

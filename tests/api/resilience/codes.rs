@@ -20,13 +20,13 @@ fn status(status: u16, retry_after: Option<&str>) -> FaultRule {
 /// A world with `alice` in the cache.
 async fn with_alice(settings: &str) -> World {
     let world = World::with(settings).await;
-    assert_eq!(world.phone("alice").me().await.status, 200);
+    assert_eq!(world.client("alice").me().await.status, 200);
     world
 }
 
 /// The cached customer is still served, and the service stays ready.
 async fn alice_is_still_served(world: &World) {
-    let reply = world.phone("alice").me().await;
+    let reply = world.client("alice").me().await;
     assert_eq!(reply.status, 200, "{}", reply.text());
     assert!(reply.cache_status().starts_with("juspay-bff; hit; ttl="), "{}", reply.cache_status());
     assert!(is_ready(world).await);
@@ -36,8 +36,8 @@ async fn alice_is_still_served(world: &World) {
 async fn open_breaker_returns_503_without_a_call() {
     let world = with_alice(BREAKER).await;
     world.simulator().inject(status(500, None));
-    for phone in cold(&world, "first", 5) {
-        let reply = phone.me().await;
+    for client in cold(&world, "first", 5) {
+        let reply = client.me().await;
         assert_eq!((reply.status, &*reply.code()), (502, "upstream_error"));
         retry_after(&reply, 1);
     }
@@ -53,10 +53,10 @@ async fn open_breaker_returns_503_without_a_call() {
 
     world.simulator().clear_faults();
     world.clock.advance(Duration::from_millis(4_999));
-    assert_eq!(world.phone("bob").me().await.code(), "upstream_unavailable");
+    assert_eq!(world.client("bob").me().await.code(), "upstream_unavailable");
     world.clock.advance(Duration::from_millis(1));
     assert_eq!(breaker(&world).await, "half_open");
-    assert_eq!(world.phone("bob").me().await.status, 200);
+    assert_eq!(world.client("bob").me().await.status, 200);
     assert_eq!(breaker(&world).await, "closed");
     assert!(!guard::log_lines("circuit breaker opened; not calling Juspay").is_empty());
     assert!(!guard::log_lines("circuit breaker closed").is_empty());
@@ -70,10 +70,10 @@ async fn half_open_breaker_probes_with_one_request() {
     assert_eq!(breaker(&world).await, "open");
     world.simulator().clear_faults();
     world.clock.advance(Duration::from_secs(5));
-    let gate = world.simulator().hold("probe");
-    let phone = world.phone("probe");
-    let probe = tokio::spawn(async move { phone.me().await });
-    gate.arrived(1).await;
+    let latch = world.simulator().hold("probe");
+    let client = world.client("probe");
+    let probe = tokio::spawn(async move { client.me().await });
+    latch.arrived(1).await;
     let calls = world.simulator().total_requests();
     for reply in all_at_once(cold(&world, "second", 20)).await {
         assert_eq!((reply.status, &*reply.code()), (503, "upstream_unavailable"));
@@ -81,7 +81,7 @@ async fn half_open_breaker_probes_with_one_request() {
     }
     assert_eq!(world.simulator().total_requests(), calls);
     alice_is_still_served(&world).await;
-    gate.release();
+    latch.release();
     assert_eq!(probe.await.unwrap().status, 200);
     assert!(all_at_once(cold(&world, "third", 20)).await.iter().all(|it| it.status == 200));
 }
@@ -91,12 +91,12 @@ async fn client_ids_cannot_open_the_breaker() {
     let world = with_alice(BREAKER).await;
     for magic in ["sim_not_found", "sim_bad_request", "sim_other_customer", "sim_no_token"] {
         for _ in 0..10 {
-            assert_ne!(world.phone(magic).me().await.status, 503, "{magic}");
+            assert_ne!(world.client(magic).me().await.status, 503, "{magic}");
             world.clock.advance(Duration::from_secs(3));
         }
         assert_eq!(breaker(&world).await, "closed", "{magic}");
     }
-    assert_eq!(world.phone("bob").me().await.status, 200);
+    assert_eq!(world.client("bob").me().await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,8 +104,8 @@ async fn rate_limit_of_juspay_returns_503_and_stops_all_calls() {
     let world = with_alice("").await;
     world.simulator().inject(status(429, Some("7")).times(2));
     // Two customers, because a limit of one customer does not stop all calls.
-    for phone in cold(&world, "limited", 2) {
-        let reply = phone.me().await;
+    for client in cold(&world, "limited", 2) {
+        let reply = client.me().await;
         assert_eq!((reply.status, &*reply.code()), (503, "upstream_unavailable"));
         retry_after(&reply, 7);
     }
@@ -117,7 +117,7 @@ async fn rate_limit_of_juspay_returns_503_and_stops_all_calls() {
     assert_eq!(world.simulator().total_requests(), calls);
     alice_is_still_served(&world).await;
     world.clock.advance(Duration::from_secs(7));
-    assert_eq!(world.phone("bob").me().await.status, 200);
+    assert_eq!(world.client("bob").me().await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,9 +125,9 @@ async fn retry_after_is_limited_to_the_services_own_wait() {
     for expected in ["86400", "18446744073709551615", "Tue, 24 Nov 2026 12:00:00 GMT"] {
         let world = World::new().await;
         world.simulator().inject(status(429, Some(expected)));
-        retry_after(&world.phone("bob").me().await, 60);
-        retry_after(&world.phone("carol").me().await, 60);
-        retry_after(&world.phone("dave").me().await, 30);
+        retry_after(&world.client("bob").me().await, 60);
+        retry_after(&world.client("carol").me().await, 60);
+        retry_after(&world.client("dave").me().await, 30);
     }
 }
 
@@ -140,12 +140,12 @@ async fn retry_after_of_juspays_503_reaches_every_waiting_client() {
     ";
     let world = World::with(shipped).await;
     world.simulator().inject(status(503, Some("7")).times(1));
-    let gate = world.simulator().hold("bob");
-    let phone = world.phone("bob");
-    let requests = join_all((0..5).map(|_| phone.begin())).await;
-    gate.arrived(1).await;
+    let latch = world.simulator().hold("bob");
+    let client = world.client("bob");
+    let requests = join_all((0..5).map(|_| client.begin())).await;
+    latch.arrived(1).await;
     world.until_waiting(5).await;
-    gate.release();
+    latch.release();
     for request in requests {
         let reply = request.reply().await;
         assert_eq!((reply.status, &*reply.code()), (502, "upstream_error"));
@@ -161,7 +161,7 @@ async fn retry_after_of_juspays_503_reaches_no_cache_requests() {
     world.clock.advance(Duration::from_secs(31));
     world.simulator().inject(status(503, Some("9")).times(1));
     let reply =
-        world.phone("alice").request("GET", "/me/customer", "Cache-Control: no-cache\r\n").await;
+        world.client("alice").request("GET", "/me/customer", "Cache-Control: no-cache\r\n").await;
     assert_eq!((reply.status, &*reply.code()), (503, "upstream_unavailable"));
     retry_after(&reply, 9);
     alice_is_still_served(&world).await;
@@ -180,11 +180,11 @@ async fn p6_rejected_key_returns_502_with_few_calls() {
     assert!((3..=66).contains(&calls), "{calls}: the concurrent calls, and a probe");
     assert_eq!(world.upstream("rejected_credentials").await, calls);
     world.clock.advance(Duration::from_millis(4_999));
-    assert_eq!(world.phone("bob").me().await.code(), "upstream_rejected_credentials");
+    assert_eq!(world.client("bob").me().await.code(), "upstream_rejected_credentials");
     assert_eq!(world.simulator().total_requests() - calls_before, calls);
     world.clock.advance(Duration::from_millis(1));
-    for phone in cold(&world, "second", 20) {
-        assert_eq!(phone.me().await.code(), "upstream_rejected_credentials");
+    for client in cold(&world, "second", 20) {
+        assert_eq!(client.me().await.code(), "upstream_rejected_credentials");
     }
     assert_eq!(world.simulator().total_requests() - calls_before, calls + 1, "one probe");
     assert_eq!(breaker(&world).await, "closed");
@@ -193,7 +193,7 @@ async fn p6_rejected_key_returns_502_with_few_calls() {
     assert!(line.contains("\"slot\":\"api_key\""), "{line}");
     world.simulator().set_key(&world.api_key, true);
     world.clock.advance(Duration::from_secs(5));
-    assert_eq!(world.phone("bob").me().await.status, 200);
+    assert_eq!(world.client("bob").me().await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -206,14 +206,14 @@ async fn p6_rejected_address_returns_502_without_trying_the_other_key() {
     world.simulator().set_key("canary_next", true);
     world.simulator().inject(FaultRule::always(Fault::Error(ApiError::BadOrigin)));
     let calls_before = world.simulator().total_requests();
-    for phone in cold(&world, "first", 50) {
-        let reply = phone.me().await;
+    for client in cold(&world, "first", 50) {
+        let reply = client.me().await;
         assert_eq!((reply.status, &*reply.code()), (502, "upstream_rejected_origin"));
     }
     assert_eq!(world.simulator().total_requests() - calls_before, 3, "two calls and one probe");
     world.clock.advance(Duration::from_secs(5));
-    for phone in cold(&world, "second", 50) {
-        assert_eq!(phone.me().await.code(), "upstream_rejected_origin");
+    for client in cold(&world, "second", 50) {
+        assert_eq!(client.me().await.code(), "upstream_rejected_origin");
     }
     assert_eq!(world.simulator().total_requests() - calls_before, 4);
     let sent: Vec<_> = world.simulator().requests();
@@ -225,5 +225,5 @@ async fn p6_rejected_address_returns_502_without_trying_the_other_key() {
     assert!(line.contains("\"family\":\"ipv4\""), "{line}");
     world.simulator().clear_faults();
     world.clock.advance(Duration::from_secs(5));
-    assert_eq!(world.phone("bob").me().await.status, 200);
+    assert_eq!(world.client("bob").me().await.status, 200);
 }

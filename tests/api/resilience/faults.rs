@@ -9,7 +9,7 @@ use simulator::{Fault, FaultRule};
 
 use super::{breaker, cold, through};
 use crate::support::{
-    Phone, Reply, World,
+    Client, Reply, World,
     proxy::{Plan, Proxy},
     until, with_timeout,
 };
@@ -25,8 +25,8 @@ const PERSISTENT: &str = "
 ";
 
 /// Requests a customer and checks whose object arrives; `None` for a clean problem.
-async fn own_object(phone: Phone, id: String) -> Option<Reply> {
-    let reply = with_timeout("a response", phone.me()).await;
+async fn own_object(client: Client, id: String) -> Option<Reply> {
+    let reply = with_timeout("a response", client.me()).await;
     if reply.status == 200 {
         assert_eq!(reply.json()["object_reference_id"], *id);
         assert!(reply.token().starts_with("tkn_"));
@@ -46,9 +46,9 @@ async fn own_object(phone: Phone, id: String) -> Option<Reply> {
 
 /// Requests all customers, this many at a time, and returns the number of objects.
 async fn served(world: &World, prefix: &str, number: usize, at_a_time: usize) -> usize {
-    let requests = cold(world, prefix, number).into_iter().enumerate().map(|(n, phone)| {
+    let requests = cold(world, prefix, number).into_iter().enumerate().map(|(n, client)| {
         let id = format!("{prefix}{n}");
-        async move { tokio::spawn(own_object(phone, id)).await.unwrap().is_some() }
+        async move { tokio::spawn(own_object(client, id)).await.unwrap().is_some() }
     });
     let served: Vec<bool> =
         futures_util::stream::iter(requests).buffer_unordered(at_a_time).collect().await;
@@ -81,7 +81,7 @@ async fn one_faulty_connection_fails_no_request() {
 #[tokio::test(flavor = "multi_thread")]
 async fn truncated_body_is_retried() {
     let (world, _proxy) = with_faulty_connections(Plan::ResetMidBody, 1, PERSISTENT).await;
-    assert_eq!(world.phone("alice").me().await.status, 200);
+    assert_eq!(world.client("alice").me().await.status, 200);
     assert_eq!(world.simulator().calls("alice"), 2);
     assert_eq!(world.count("juspay_bff_upstream_retries_total").await, 1);
 }
@@ -92,11 +92,11 @@ async fn body_of_a_closed_connection_is_retried() {
     for cut in [Fault::CutBody { whole_json }, Fault::CutChunked { whole_json }] {
         let world = World::with(RETRIES).await;
         world.simulator().inject(FaultRule::once(cut.clone()));
-        let waiting = world.phone("alice").begin().await;
+        let waiting = world.client("alice").begin().await;
         until("the first try", async || world.simulator().calls("alice") == 1).await;
         until("its end", async || world.upstream("invalid_response").await == 1).await;
         world.settle().await;
-        world.turn(Duration::from_millis(50)).await;
+        world.advance(Duration::from_millis(50)).await;
         assert_eq!(waiting.reply().await.status, 200, "{cut:?}");
         assert_eq!(world.simulator().calls("alice"), 2);
         assert_eq!(world.count("juspay_bff_upstream_retries_total").await, 1);
@@ -109,7 +109,7 @@ async fn complete_body_without_a_customer_is_not_retried() {
     for (n, fault) in [Fault::Html, Fault::Empty, Fault::NoLength].into_iter().enumerate() {
         let id = format!("whole{n}");
         world.simulator().inject(FaultRule::once(fault.clone()).of(&id));
-        let reply = world.phone(&id).me().await;
+        let reply = world.client(&id).me().await;
         assert_eq!((reply.status, &*reply.code()), (502, "upstream_invalid_response"));
         assert_eq!(world.simulator().calls(&id), 1, "{fault:?}");
     }
@@ -134,12 +134,12 @@ async fn silent_juspay_returns_504_and_then_503() {
         juspay.breaker.open_for = \"10m\"
     ";
     let (world, _proxy) = through(async |to| Proxy::before(to, plan).await, settings).await;
-    let first = world.phone("first").me().await;
+    let first = world.client("first").me().await;
     assert_eq!((first.status, &*first.code()), (504, "upstream_timeout"));
-    for phone in cold(&world, "next", 4) {
-        drop(phone.me().await);
+    for client in cold(&world, "next", 4) {
+        drop(client.me().await);
     }
-    let last = world.phone("last").me().await;
+    let last = world.client("last").me().await;
     assert_eq!((last.status, &*last.code()), (503, "upstream_unavailable"));
     assert_eq!(breaker(&world).await, "open");
 }

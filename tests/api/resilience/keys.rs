@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use super::{all_at_once, cold, is_ready};
-use crate::support::{Phone, Stage, World, guard, until};
+use crate::support::{Client, Stage, World, guard, until};
 
 /// A key with the prefix that the secret check searches for.
 fn new_key() -> String {
@@ -108,7 +108,7 @@ impl Clients {
                         break;
                     }
                     let token = issuer.mint(&MintRequest::of(&format!("clients{n}-{nth}")));
-                    let reply = Phone::new(service, Some(token.unwrap())).me().await;
+                    let reply = Client::new(service, Some(token.unwrap())).me().await;
                     if reply.status != 200 {
                         lost.push(reply.text());
                     }
@@ -203,8 +203,8 @@ async fn two_rejected_keys_return_502_and_start_the_hold() {
     let (world, _mount, next) = two_keys().await;
     world.simulator().set_key(&world.api_key, false);
     world.simulator().set_key(&next, false);
-    for phone in cold(&world, "first", 20) {
-        assert_eq!(phone.me().await.code(), "upstream_rejected_credentials");
+    for client in cold(&world, "first", 20) {
+        assert_eq!(client.me().await.code(), "upstream_rejected_credentials");
     }
     assert_eq!(world.simulator().total_requests(), 6, "each key for two calls and one probe");
     assert_eq!(slot(&world).await, "api_key");
@@ -222,7 +222,7 @@ async fn two_rejected_keys_return_502_and_start_the_hold() {
     assert_eq!(world.simulator().total_requests(), 8);
     world.simulator().set_key(&next, true);
     world.clock.advance(Duration::from_secs(5));
-    assert_eq!(world.phone("alice").me().await.status, 200);
+    assert_eq!(world.client("alice").me().await.status, 200);
     assert_eq!(slot(&world).await, "api_key_next");
 }
 
@@ -232,12 +232,12 @@ async fn inconclusive_second_key_is_not_used() {
     // The first key is rejected; the error with the second does not concern the key.
     world.simulator().inject(FaultRule::once(Fault::Error(ApiError::AccessDenied)));
     world.simulator().inject(FaultRule::once(Fault::Html));
-    assert_eq!(world.phone("alice").me().await.code(), "upstream_invalid_response");
+    assert_eq!(world.client("alice").me().await.code(), "upstream_invalid_response");
     assert_eq!(slot(&world).await, "api_key");
     // An unknown customer shows that the key is valid.
     world.simulator().set_key(&world.api_key, false);
     world.simulator().set_provision(false);
-    assert_eq!(world.phone("nobody").me().await.code(), "customer_not_found");
+    assert_eq!(world.client("nobody").me().await.code(), "customer_not_found");
     assert_eq!(slot(&world).await, "api_key_next");
 }
 
@@ -247,6 +247,6 @@ async fn firewall_401_for_one_customer_switches_no_key() {
     let body = "<html>Request blocked</html>".to_owned();
     let blocked = Fault::Status { status: 401, headers: [].into(), body };
     world.simulator().inject(FaultRule::once(blocked).of("alice"));
-    assert_eq!(world.phone("alice").me().await.status, 200, "the other key is tried anyway");
+    assert_eq!(world.client("alice").me().await.status, 200, "the other key is tried anyway");
     assert_eq!((world.simulator().calls("alice"), slot(&world).await), (2, "api_key"));
 }

@@ -25,16 +25,16 @@ async fn response_head(stream: &mut TcpStream) -> Vec<u8> {
 /// Idle connections: a third has sent part of a head, a third has got its response, a third has
 /// sent one byte of an announced body.
 async fn slow_clients(world: &World, number: usize) -> Vec<TcpStream> {
-    let phone = world.phone("alice");
-    let authorization = format!("Authorization: Bearer {}\r\n", phone.token.as_deref().unwrap());
+    let client = world.client("alice");
+    let authorization = format!("Authorization: Bearer {}\r\n", client.token.as_deref().unwrap());
     let mut slow = Vec::new();
     for n in 0..number {
         let mut stream = match n % 3 {
-            0 => phone.open(HEAD).await.unwrap(),
-            1 => phone.open(&format!("{HEAD}{authorization}\r\n")).await.unwrap(),
+            0 => client.open(HEAD).await.unwrap(),
+            1 => client.open(&format!("{HEAD}{authorization}\r\n")).await.unwrap(),
             _ => {
                 let body = format!("{HEAD}{authorization}Content-Length: 1000\r\n\r\nx");
-                phone.open(&body).await.unwrap()
+                client.open(&body).await.unwrap()
             }
         };
         if n % 3 == 1 {
@@ -48,10 +48,10 @@ async fn slow_clients(world: &World, number: usize) -> Vec<TcpStream> {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_slow_clients_block_no_other_client() {
     let world = World::with("server.max_in_flight = 64").await;
-    assert_eq!(world.phone("alice").me().await.status, 200);
+    assert_eq!(world.client("alice").me().await.status, 200);
     let slow = slow_clients(&world, 200).await;
     for _ in 0..5 {
-        for reply in all_at_once((0..32).map(|_| world.phone("alice"))).await {
+        for reply in all_at_once((0..32).map(|_| world.client("alice"))).await {
             assert_eq!(reply.status, 200, "{}", reply.text());
         }
     }
@@ -62,11 +62,11 @@ async fn two_hundred_slow_clients_block_no_other_client() {
 #[tokio::test(flavor = "multi_thread")]
 async fn trickling_body_is_not_awaited() {
     let world = World::new().await;
-    let phone = world.phone("alice");
-    let token = phone.token.as_deref().unwrap();
+    let client = world.client("alice");
+    let token = client.token.as_deref().unwrap();
     let request =
         format!("{HEAD}Authorization: Bearer {token}\r\nContent-Length: 1000000\r\n\r\nx");
-    let mut stream = phone.open(&request).await.unwrap();
+    let mut stream = client.open(&request).await.unwrap();
     let mut response = Vec::new();
     with_timeout("the end", async { drop(stream.read_to_end(&mut response).await) }).await;
     assert_eq!(Reply::parse(&response).expect("a response").code(), "body_not_allowed");
@@ -76,11 +76,11 @@ async fn trickling_body_is_not_awaited() {
 #[tokio::test(flavor = "multi_thread")]
 async fn trickling_head_is_cut_off() {
     let world = World::new().await;
-    let mut stream = world.stranger().open(HEAD).await.unwrap();
+    let mut stream = world.anonymous().open(HEAD).await.unwrap();
     world.settle().await;
     for _ in 0..6 {
         stream.write_all(b"x").await.unwrap();
-        world.turn(Duration::from_secs(1)).await;
+        world.advance(Duration::from_secs(1)).await;
     }
     assert_eq!(answer(&mut stream).await.status, 408);
     assert_eq!(world.count("juspay_bff_http_requests_in_flight").await, 0);

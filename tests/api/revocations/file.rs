@@ -38,18 +38,18 @@ async fn empty(directory: &TempDir) -> (World, PathBuf) {
 async fn replaced_file_takes_effect_at_the_next_poll() {
     let directory = TempDir::new().unwrap();
     let (world, path) = empty(&directory).await;
-    let (old, bob) = (world.phone("alice"), world.phone("bob"));
+    let (old, bob) = (world.client("alice"), world.client("bob"));
     let old_token = old.me().await.token();
     bob.me().await;
     // Written to another file and renamed.
     let next = directory.path().join("next");
     fs::write(&next, list(&[all_of(&world, "alice")])).unwrap();
     fs::rename(&next, &path).unwrap();
-    world.turn(Duration::from_millis(9_999)).await;
+    world.advance(Duration::from_millis(9_999)).await;
     assert_eq!(old.me().await.status, 200, "not before the next poll");
-    let new = world.phone("alice");
+    let new = world.client("alice");
     let is_over = async || old.me().await.status == 401;
-    world.turn_until("the end of the old token", SECOND, is_over).await;
+    world.advance_until("the end of the old token", SECOND, is_over).await;
     assert_rejected(&old.me().await);
     let reply = new.me().await;
     assert_eq!(reply.status, 200, "issued later");
@@ -59,7 +59,7 @@ async fn replaced_file_takes_effect_at_the_next_poll() {
 
     fs::write(&path, list(&[])).unwrap();
     let is_back = async || old.me().await.status == 200;
-    world.turn_until("the entry to be taken back", SECOND, is_back).await;
+    world.advance_until("the entry to be taken back", SECOND, is_back).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,8 +76,8 @@ async fn each_kubernetes_symlink_swap_is_noticed() {
     symlink("..data/revocations.json", at("revocations.json")).unwrap();
     publish("..1", &list(&[]));
     let world = world_with(&at("revocations.json")).await;
-    let phones = ["a", "b"].map(|jti| with_jti(&world, jti));
-    let statuses = async || (phones[0].me().await.status, phones[1].me().await.status);
+    let clients = ["a", "b"].map(|jti| with_jti(&world, jti));
+    let statuses = async || (clients[0].me().await.status, clients[1].me().await.status);
     assert_eq!(statuses().await, (200, 200));
     for (version, entries, expected) in [
         ("..2", vec![one(&world, "a")], (401, 200)),
@@ -86,7 +86,7 @@ async fn each_kubernetes_symlink_swap_is_noticed() {
     ] {
         publish(version, &list(&entries));
         let is_seen = async || statuses().await == expected;
-        world.turn_until(version, SECOND, is_seen).await;
+        world.advance_until(version, SECOND, is_seen).await;
     }
 }
 
@@ -94,23 +94,23 @@ async fn each_kubernetes_symlink_swap_is_noticed() {
 async fn invalid_file_keeps_the_previous_list_and_is_reported() {
     let directory = TempDir::new().unwrap();
     let (world, path) = empty(&directory).await;
-    let phone = with_jti(&world, "a");
+    let client = with_jti(&world, "a");
     fs::write(&path, list(&[one(&world, "a")])).unwrap();
-    let is_over = async || phone.me().await.status == 401;
-    world.turn_until("the end of the token", SECOND, is_over).await;
+    let is_over = async || client.me().await.status == 401;
+    world.advance_until("the end of the token", SECOND, is_over).await;
     let warnings = || guard::log_lines("failed to reload auth.revocations_file").len();
     let known = warnings();
     fs::write(&path, list(&[json!({"issuer": "nobody", "jti": "hush", "expires": 1})])).unwrap();
     for looks in 1..4 {
         let has_failed = async || world.count(FAILED).await >= looks;
-        world.turn_until("a failed poll", SECOND, has_failed).await;
+        world.advance_until("a failed poll", SECOND, has_failed).await;
     }
     assert!(warnings() > known);
     assert_eq!(guard::log_lines("hush"), [""; 0]);
-    assert_rejected(&phone.me().await);
+    assert_rejected(&client.me().await);
     let read = world.count(READ).await;
     fs::write(&path, list(&[])).unwrap();
-    let is_back = async || phone.me().await.status == 200;
-    world.turn_until("the corrected file", SECOND, is_back).await;
+    let is_back = async || client.me().await.status == 200;
+    world.advance_until("the corrected file", SECOND, is_back).await;
     assert!(world.count(READ).await > read);
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use simulator::{Algorithm, MintRequest};
 
 use super::{EXPOSED, SECOND, assert_rejected};
-use crate::support::{Phone, Reply, World};
+use crate::support::{Client, Reply, World};
 
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -38,7 +38,7 @@ fn with(mut claims: Value, claim: &str, value: Value) -> Value {
     claims
 }
 
-async fn send(admin: &Phone, content_type: &str, body: &str) -> Reply {
+async fn send(admin: &Client, content_type: &str, body: &str) -> Reply {
     let request = format!(
         "POST /backchannel-logout HTTP/1.1\r\nHost: bff.example\r\nConnection: close\r\n\
          Content-Type: {content_type}\r\nContent-Length: {}\r\n\r\n{body}",
@@ -70,13 +70,13 @@ async fn logout_ends_the_session_and_the_next_login_gets_a_new_token() {
     // token.
     for settings in ["", EXPOSED] {
         let world = World::with(settings).await;
-        let (old, bob) = (world.phone("alice"), world.phone("bob"));
+        let (old, bob) = (world.client("alice"), world.client("bob"));
         let old_token = old.me().await.token();
         bob.me().await;
         assert_accepted(&log_out(&world, &sign(&world, &claims(&world))).await);
         assert_rejected(&old.me().await);
         world.clock.advance(SECOND);
-        let reply = world.phone("alice").me().await;
+        let reply = world.client("alice").me().await;
         assert_eq!(reply.cache_status(), "juspay-bff; fwd=uri-miss; stored; ttl=779");
         assert_ne!(reply.token(), old_token);
         assert!(bob.me().await.cache_status().starts_with("juspay-bff; hit"));
@@ -86,7 +86,7 @@ async fn logout_ends_the_session_and_the_next_login_gets_a_new_token() {
 #[tokio::test(flavor = "multi_thread")]
 async fn logout_of_a_session_revokes_its_tokens() {
     let world = World::new().await;
-    let of = |sid: &str| world.phone_with(&MintRequest::of("alice").with("sid", sid));
+    let of = |sid: &str| world.client_with(&MintRequest::of("alice").with("sid", sid));
     let (this, other) = (of("s1"), of("s2"));
     let old_token = this.me().await.token();
     other.me().await;
@@ -132,7 +132,7 @@ fn invalid_tokens(world: &World) -> Vec<(String, String)> {
     let (message, _) = token.rsplit_once('.').unwrap();
     let bobs = world.issuer().mint(&MintRequest::of("bob")).unwrap();
     let (_, bobs_signature) = bobs.rsplit_once('.').unwrap();
-    let access = world.phone("alice").token.unwrap();
+    let access = world.client("alice").token.unwrap();
     let as_jwt = MintRequest { typ: "JWT".to_owned(), ..MintRequest::of("alice") };
     for (what, token) in [
         ("another signature", format!("{message}.{bobs_signature}")),
@@ -151,13 +151,13 @@ fn invalid_tokens(world: &World) -> Vec<(String, String)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn invalid_tokens_get_the_same_error_and_revoke_nothing() {
     let world = World::new().await;
-    let phone = world.phone("alice");
-    assert_eq!(phone.me().await.status, 200);
+    let client = world.client("alice");
+    assert_eq!(client.me().await.status, 200);
     let invalid = invalid_tokens(&world);
     let number = u64::try_from(invalid.len()).unwrap();
     for (what, token) in invalid {
         assert_not_accepted(&what, &log_out(&world, &token).await);
-        assert!(phone.me().await.cache_status().starts_with("juspay-bff; hit"), "{what}");
+        assert!(client.me().await.cache_status().starts_with("juspay-bff; hit"), "{what}");
     }
     let count = "juspay_bff_auth_logouts_total{outcome=\"invalid\"}";
     assert_eq!(world.count(count).await, number);
@@ -176,7 +176,7 @@ async fn replayed_token_is_rejected() {
 #[tokio::test(flavor = "multi_thread")]
 async fn invalid_requests_get_the_same_error() {
     let world = World::new().await;
-    let phone = world.phone("alice");
+    let client = world.client("alice");
     let token = sign(&world, &claims(&world));
     let form = format!("logout_token={token}");
     let as_json = json!({"logout_token": token}).to_string();
@@ -189,7 +189,7 @@ async fn invalid_requests_get_the_same_error() {
         ("another type", "text/plain", &form),
     ] {
         assert_not_accepted(what, &send(&world.admin(), content_type, body).await);
-        assert_eq!(phone.me().await.status, 200, "{what}");
+        assert_eq!(client.me().await.status, 200, "{what}");
     }
     let other = world.admin().get("/backchannel-logout").await;
     assert_eq!(
@@ -199,5 +199,5 @@ async fn invalid_requests_get_the_same_error() {
     let charset = format!("{FORM}; charset=UTF-8");
     let largest = format!("{form}&x={}", "x".repeat(16 * 1024 - form.len() - 3));
     assert_accepted(&send(&world.admin(), &charset, &largest).await);
-    assert_rejected(&phone.me().await);
+    assert_rejected(&client.me().await);
 }

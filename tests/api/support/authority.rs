@@ -38,7 +38,7 @@ pub struct Pair {
 
 /// A client that uses TLS.
 #[derive(Debug, Clone)]
-pub struct TlsPhone {
+pub struct TlsClient {
     pub address: SocketAddr,
     config: ClientConfig,
 }
@@ -81,17 +81,17 @@ impl Authority {
     }
 
     /// A client that trusts this authority, with its own certificate or none.
-    pub fn phone(&self, address: SocketAddr, own: Option<&Pair>) -> TlsPhone {
-        self.phone_of(address, own, rustls::ALL_VERSIONS)
+    pub fn tls_client(&self, address: SocketAddr, own: Option<&Pair>) -> TlsClient {
+        self.tls_client_of(address, own, rustls::ALL_VERSIONS)
     }
 
     /// The same, restricted to these versions of TLS.
-    pub fn phone_of(
+    pub fn tls_client_of(
         &self,
         address: SocketAddr,
         own: Option<&Pair>,
         versions: &[&'static SupportedProtocolVersion],
-    ) -> TlsPhone {
+    ) -> TlsClient {
         let mut roots = RootCertStore::empty();
         roots.add(certificate(&self.pem)).unwrap();
         let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -105,7 +105,7 @@ impl Authority {
                 builder.with_client_auth_cert(vec![certificate(own)], key).unwrap()
             }
         };
-        TlsPhone { address, config }
+        TlsClient { address, config }
     }
 }
 
@@ -127,7 +127,7 @@ impl Pair {
     }
 }
 
-impl TlsPhone {
+impl TlsClient {
     /// The same, offering these protocols by ALPN (RFC 7301).
     pub fn offering(&self, protocols: &[&str]) -> Self {
         let mut config = self.config.clone();

@@ -6,19 +6,19 @@ use super::{World, until};
 
 /// Number of requests after which both workers of the world have handled several: they accept
 /// connections in turn.
-const TURNS: usize = 8;
+const REQUESTS: usize = 8;
 
 impl World {
     /// Lets every thread react to the clock and to bytes that have arrived.
     pub async fn settle(&self) {
-        self.service.turn().await;
-        for _ in 0..TURNS {
-            assert_eq!(self.stranger().me().await.code(), "missing_token");
+        self.service.run_pending_tasks().await;
+        for _ in 0..REQUESTS {
+            assert_eq!(self.anonymous().me().await.code(), "missing_token");
         }
     }
 
     /// Advances the clock and lets the service react.
-    pub async fn turn(&self, time: Duration) {
+    pub async fn advance(&self, time: Duration) {
         self.clock.advance(time);
         self.settle().await;
     }
@@ -26,7 +26,7 @@ impl World {
     /// Advances the clock repeatedly until a condition holds, each time by at most `step` beyond
     /// what the service has seen. Otherwise the clock runs ahead of a busy machine, and tokens
     /// expire.
-    pub async fn turn_until(
+    pub async fn advance_until(
         &self,
         what: &str,
         step: Duration,
@@ -34,7 +34,7 @@ impl World {
     ) {
         until(what, async || {
             self.clock.advance(step);
-            self.service.turn().await;
+            self.service.run_pending_tasks().await;
             condition().await
         })
         .await;
@@ -52,8 +52,8 @@ impl World {
     }
 
     /// Waits until this many clients wait for Juspay.
-    pub async fn until_waiting(&self, phones: u64) {
-        self.until_count("juspay_bff_http_requests_waiting", phones).await;
+    pub async fn until_waiting(&self, clients: u64) {
+        self.until_count("juspay_bff_http_requests_waiting", clients).await;
     }
 
     /// Number of calls to Juspay with this outcome.

@@ -9,7 +9,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use simulator::MintRequest;
 
-use super::{Phone, Reply, World};
+use super::{Client, Reply, World};
 
 pub struct DpopKey {
     pair: EcdsaKeyPair,
@@ -74,14 +74,14 @@ impl DpopKey {
     }
 
     pub async fn me_with(&self, world: &World, token: &str, changes: &Value) -> Reply {
-        show(&world.stranger(), "GET", token, &self.proof(world, token, changes)).await
+        show(&world.anonymous(), "GET", token, &self.proof(world, token, changes)).await
     }
 }
 
 /// A request for `/me/customer` with this token and proof.
-pub async fn show(phone: &Phone, method: &str, token: &str, proof: &str) -> Reply {
+pub async fn show(client: &Client, method: &str, token: &str, proof: &str) -> Reply {
     let lines = format!("Authorization: DPoP {token}\r\nDPoP: {proof}\r\n");
-    phone.request(method, "/me/customer", &lines).await
+    client.request(method, "/me/customer", &lines).await
 }
 
 fn base64url(bytes: impl AsRef<[u8]>) -> String {

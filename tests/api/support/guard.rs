@@ -63,8 +63,8 @@ pub fn watch_logs() {
             access: AccessLog::All,
             customer_ref_key_file: None,
         };
-        tracing::dispatcher::set_global_default(telemetry::dispatch(&log, || LogWriter))
-            .expect("nobody else has set one");
+        let (dispatch, _) = telemetry::dispatch(&log, || LogWriter);
+        tracing::dispatcher::set_global_default(dispatch).expect("no other subscriber is set");
     });
     LazyLock::force(&ONCE);
 }

@@ -4,7 +4,7 @@ use std::{io::ErrorKind, os::fd::AsFd as _};
 
 use tokio::{io::AsyncReadExt as _, net::TcpStream};
 
-use super::{Phone, Reply, guard, with_timeout};
+use super::{Client, Reply, guard, with_timeout};
 
 /// A request in progress. Dropping it disconnects.
 #[derive(Debug)]
@@ -13,10 +13,10 @@ pub struct Pending {
     stream: TcpStream,
 }
 
-impl Phone {
+impl Client {
     /// Sends `GET /me/customer` without waiting for the response.
     pub async fn begin(&self) -> Pending {
-        let token = self.token.as_deref().expect("a phone of somebody");
+        let token = self.token.as_deref().expect("a client with a token");
         let request = format!(
             "GET /me/customer HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
              Authorization: Bearer {token}\r\n\r\n"

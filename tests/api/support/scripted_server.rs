@@ -14,12 +14,12 @@ use super::with_timeout;
 #[derive(Debug)]
 pub struct ScriptedServer {
     pub address: SocketAddr,
-    listener: TcpListener,
+    pub(super) listener: TcpListener,
 }
 
 /// A connection of a client to the scripted server.
 #[derive(Debug)]
-pub struct ScriptedConnection(TcpStream);
+pub struct ScriptedConnection(pub(super) TcpStream);
 
 impl ScriptedServer {
     pub async fn new() -> Self {
@@ -67,6 +67,17 @@ impl ScriptedConnection {
     pub async fn say(&mut self, bytes: impl AsRef<[u8]>) {
         // The client may disconnect before the end.
         drop(with_timeout("sending", self.0.write_all(bytes.as_ref())).await);
+    }
+
+    /// Ends the server's side of the connection.
+    pub async fn end(&mut self) {
+        // The client may have disconnected.
+        drop(self.0.shutdown().await);
+    }
+
+    /// The next byte from the client.
+    pub async fn byte(&mut self) -> u8 {
+        with_timeout("a byte", self.0.read_u8()).await.expect("a byte")
     }
 
     /// What the client still sends until it closes or resets the connection.

@@ -35,6 +35,7 @@ pub struct TlsTerminator {
 struct Seen {
     refused: AtomicUsize,
     protocols: Mutex<Vec<Option<Vec<u8>>>>,
+    names: Mutex<Vec<Option<String>>>,
 }
 
 impl TlsTerminator {
@@ -61,6 +62,11 @@ impl TlsTerminator {
     /// The ALPN protocol of each successful handshake (RFC 7301).
     pub fn protocols(&self) -> Vec<Option<Vec<u8>>> {
         self.seen.protocols.lock().unwrap().clone()
+    }
+
+    /// The server name in each successful handshake (SNI, RFC 6066 §3).
+    pub fn names(&self) -> Vec<Option<String>> {
+        self.seen.names.lock().unwrap().clone()
     }
 }
 
@@ -103,6 +109,8 @@ async fn serve(listener: TcpListener, config: ServerConfig, behind: SocketAddr, 
             };
             let protocol = inside.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
             seen.protocols.lock().unwrap().push(protocol);
+            let name = inside.get_ref().1.server_name().map(str::to_owned);
+            seen.names.lock().unwrap().push(name);
             let mut onward = TcpStream::connect(behind).await.expect("the simulator");
             // Either side may disconnect in any way.
             drop(copy_bidirectional(&mut inside, &mut onward).await);

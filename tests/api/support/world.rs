@@ -14,7 +14,7 @@ use juspay_bff::{
 use simulator::{Issuer, MintRequest, Simulator};
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
-use super::{ManualClock, Phone, guard, until};
+use super::{Client, ManualClock, guard, until};
 
 /// The time at which every world starts.
 pub const BEGINNING: &str = "2026-11-23T12:00:00Z";
@@ -45,7 +45,7 @@ pub struct Service {
     pub admin: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     /// Requests a reply from its main thread.
-    turns: UnboundedSender<oneshot::Sender<()>>,
+    task_runs: UnboundedSender<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -139,29 +139,29 @@ impl World {
     }
 
     /// A client with a token for `subject`.
-    pub fn phone(&self, subject: &str) -> Phone {
-        self.phone_with(&MintRequest::of(subject))
+    pub fn client(&self, subject: &str) -> Client {
+        self.client_with(&MintRequest::of(subject))
     }
 
     /// A client with a token of this kind.
-    pub fn phone_with(&self, wish: &MintRequest) -> Phone {
+    pub fn client_with(&self, wish: &MintRequest) -> Client {
         let token = self.issuer().mint(wish).expect("a token");
-        self.phone_holding(&token)
+        self.client_with_token(&token)
     }
 
     /// A client with this token.
-    pub fn phone_holding(&self, token: &str) -> Phone {
-        Phone::new(self.service.public, Some(token.to_owned()))
+    pub fn client_with_token(&self, token: &str) -> Client {
+        Client::new(self.service.public, Some(token.to_owned()))
     }
 
     /// A client without a token.
-    pub fn stranger(&self) -> Phone {
-        Phone::new(self.service.public, None)
+    pub fn anonymous(&self) -> Client {
+        Client::new(self.service.public, None)
     }
 
     /// A client of the admin listener.
-    pub fn admin(&self) -> Phone {
-        Phone::new(self.service.admin, None)
+    pub fn admin(&self) -> Client {
+        Client::new(self.service.admin, None)
     }
 
     /// The value of a series in `/metrics`; zero if absent.
@@ -230,7 +230,8 @@ impl Service {
         let loaded = sources.load().unwrap_or_else(|faults| panic!("{faults}"));
         let (stop, stopped) = oneshot::channel();
         let (started, addresses) = mpsc::channel();
-        let (turns, mut requests) = tokio::sync::mpsc::unbounded_channel::<oneshot::Sender<()>>();
+        let (task_runs, mut requests) =
+            tokio::sync::mpsc::unbounded_channel::<oneshot::Sender<()>>();
         let thread = std::thread::spawn(move || {
             actix_web::rt::System::new().block_on(async move {
                 let application = Application::build(loaded, clock).expect("it starts");
@@ -238,18 +239,18 @@ impl Service {
                 let admin = reachable(application.admin_addresses());
                 started.send((public, admin)).expect("the test waits");
                 actix_web::rt::spawn(async move {
-                    while let Some(turn) = requests.recv().await {
+                    while let Some(done) = requests.recv().await {
                         // If this task was already running when the request came, tasks that were
                         // woken before still wait.
                         tokio::task::yield_now().await;
-                        let _is_waited_for = turn.send(());
+                        let _is_waited_for = done.send(());
                     }
                 });
                 application.run(async { drop(stopped.await) }).await.expect("it stops well");
             });
         });
         let (public, admin) = addresses.recv().expect("the service has started");
-        Self { public, admin, stop: Some(stop), turns, thread: Some(thread) }
+        Self { public, admin, stop: Some(stop), task_runs, thread: Some(thread) }
     }
 
     /// Sends the stop signal without waiting for the end.
@@ -261,10 +262,10 @@ impl Service {
 
     /// Lets background tasks, such as the check of secret files, react. Tasks run in the order in
     /// which they were woken.
-    pub async fn turn(&self) {
-        let (turn, taken) = oneshot::channel();
-        let _is_running = self.turns.send(turn);
-        let _has_ended = taken.await;
+    pub async fn run_pending_tasks(&self) {
+        let (done, has_run) = oneshot::channel();
+        let _is_running = self.task_runs.send(done);
+        let _has_ended = has_run.await;
     }
 
     /// Whether the service has ended.

@@ -10,7 +10,7 @@ mod rows;
 
 use std::collections::BTreeSet;
 
-use crate::support::{Phone, Reply, World, guard, with_timeout};
+use crate::support::{Client, Reply, World, guard, with_timeout};
 
 /// The bytes of a connection, and the expected responses.
 struct Row {
@@ -51,7 +51,7 @@ fn notation(reply: &Reply) -> String {
 }
 
 /// Sends a row, checks its responses and returns them.
-async fn send(row: &Row, client: &Phone) -> Vec<Reply> {
+async fn send(row: &Row, client: &Client) -> Vec<Reply> {
     let received = with_timeout(&row.name, client.garbage(&row.bytes)).await;
     let (replies, rest) = responses(&received);
     assert_eq!(String::from_utf8_lossy(rest), "", "{}", row.name);
@@ -64,7 +64,7 @@ async fn send(row: &Row, client: &Phone) -> Vec<Reply> {
     replies
 }
 
-async fn check(row: &Row, alice: &Phone) {
+async fn check(row: &Row, alice: &Client) {
     for reply in send(row, alice).await {
         let request = if reply.status == 200 { "GET /me/customer HTTP/1.1" } else { "" };
         guard::answered(request, &reply);
@@ -86,7 +86,7 @@ fn count(rows: &[Row]) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn p7_each_row_of_the_corpus_gets_its_responses() {
     let world = World::new().await;
-    let alice = world.phone("alice");
+    let alice = world.client("alice");
     let authorization = format!("Authorization: Bearer {}\r\n", alice.token.as_deref().unwrap());
     let rows = rows::all("/me/customer", &authorization);
     for row in &rows {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::{
-    Phone,
+    Client,
     authority::Authority,
     process::{Process, bff},
     until,
@@ -21,7 +21,7 @@ const KEY: &str = r#"{"kty":"EC","crv":"P-256","kid":"1","alg":"ES256",
 /// `serve` in a separate process that polls no files during the test.
 struct Serving {
     process: Process,
-    admin: Phone,
+    admin: Client,
     directory: TempDir,
 }
 
@@ -60,7 +60,7 @@ impl Serving {
         let mut process = Process::start(bff(&["serve", "--config", &at("settings.toml")]));
         let line: Value = serde_json::from_str(&process.line_with("\"serving\"").await).unwrap();
         let admin: SocketAddr = line["admin"].as_str().unwrap().parse().unwrap();
-        let serving = Self { process, admin: Phone::new(admin, None), directory };
+        let serving = Self { process, admin: Client::new(admin, None), directory };
         until("keys", async || serving.metric(KEYS).await == Some(1.0)).await;
         serving
     }

@@ -7,7 +7,7 @@ use tokio::{
     net::UnixStream,
 };
 
-use crate::support::{Phone, Reply, Stage, World, until, with_timeout};
+use crate::support::{Client, Reply, Stage, World, until, with_timeout};
 
 const DELAY: Duration = Duration::from_secs(1);
 
@@ -24,12 +24,12 @@ async fn draining_at(socket: &Path) -> World {
     Stage::set().await.open_ready(&settings).await
 }
 
-async fn request(socket: &Path, phone: &Phone) -> std::io::Result<Reply> {
+async fn request(socket: &Path, client: &Client) -> std::io::Result<Reply> {
     let mut stream = UnixStream::connect(socket).await?;
     let head = format!(
         "GET /me/customer HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
          Authorization: Bearer {}\r\n\r\n",
-        phone.token.as_deref().unwrap()
+        client.token.as_deref().unwrap()
     );
     let exchange = async {
         stream.write_all(head.as_bytes()).await?;
@@ -51,13 +51,13 @@ async fn draining_process_keeps_its_successors_socket() {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("bff.sock");
     let mut old = draining_at(&socket).await;
-    assert_eq!(request(&socket, &old.phone("alice")).await.unwrap().status, 200);
+    assert_eq!(request(&socket, &old.client("alice")).await.unwrap().status, 200);
     // Like a deployment that doesn't wait for the old process.
     std::fs::remove_file(&socket).unwrap();
     let new = at(&socket).await;
     drain(&mut old).await;
     until("the end of the service", async || old.service.has_ended()).await;
-    assert_eq!(request(&socket, &new.phone("alice")).await.unwrap().status, 200);
+    assert_eq!(request(&socket, &new.client("alice")).await.unwrap().status, 200);
     drop(new);
     assert!(!socket.exists());
 }
@@ -67,21 +67,21 @@ async fn socket_can_be_bound_again_as_soon_as_it_is_closed() {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("bff.sock");
     let mut old = draining_at(&socket).await;
-    let gate = old.simulator().hold("alice");
+    let latch = old.simulator().hold("alice");
     let waiting = tokio::spawn({
-        let (socket, phone) = (socket.clone(), old.phone("alice"));
-        async move { request(&socket, &phone).await }
+        let (socket, client) = (socket.clone(), old.client("alice"));
+        async move { request(&socket, &client).await }
     });
-    gate.arrived(1).await;
+    latch.arrived(1).await;
     drain(&mut old).await;
     until("the end of the socket", async || !socket.exists()).await;
     assert!(!old.service.has_ended(), "a request is still waiting");
     let new = at(&socket).await;
-    assert_eq!(request(&socket, &new.phone("bob")).await.unwrap().status, 200);
-    gate.release();
+    assert_eq!(request(&socket, &new.client("bob")).await.unwrap().status, 200);
+    latch.release();
     assert_eq!(waiting.await.unwrap().unwrap().status, 200);
     until("the end of the service", async || old.service.has_ended()).await;
-    assert_eq!(request(&socket, &new.phone("bob")).await.unwrap().status, 200);
+    assert_eq!(request(&socket, &new.client("bob")).await.unwrap().status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,13 +90,13 @@ async fn p8_no_connection_to_a_socket_is_lost_when_it_is_closed() {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("bff.sock");
         let mut world = draining_at(&socket).await;
-        let phone = world.phone("alice");
-        assert_eq!(request(&socket, &phone).await.unwrap().status, 200);
+        let client = world.client("alice");
+        assert_eq!(request(&socket, &client).await.unwrap().status, 200);
         let client = |_| {
-            let (socket, phone) = (socket.clone(), phone.clone());
+            let (socket, client) = (socket.clone(), client.clone());
             tokio::spawn(async move {
                 loop {
-                    match request(&socket, &phone).await {
+                    match request(&socket, &client).await {
                         Ok(reply) if matches!(reply.status, 200 | 429) => {}
                         Ok(reply) => return format!("{} {}", reply.status, reply.text()),
                         Err(error) => return error.to_string(),

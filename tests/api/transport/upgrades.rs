@@ -4,7 +4,7 @@
 use tokio::io::AsyncWriteExt as _;
 
 use crate::support::{
-    Phone, Reply, World,
+    Client, Reply, World,
     keep_alive::{answer, head, rest},
     until,
 };
@@ -17,8 +17,8 @@ const OFFERS: [&str; 4] = [
     "Connection: keep-alive, upgrade\r\n",
 ];
 
-fn request(method: &str, path: &str, phone: &Phone, lines: &str) -> String {
-    let authorization = phone.token.as_deref().map(|it| format!("Authorization: Bearer {it}\r\n"));
+fn request(method: &str, path: &str, client: &Client, lines: &str) -> String {
+    let authorization = client.token.as_deref().map(|it| format!("Authorization: Bearer {it}\r\n"));
     let authorization = authorization.unwrap_or_default();
     format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{authorization}{lines}\r\n")
 }
@@ -32,12 +32,12 @@ fn is_plain(reply: &Reply, status: u16, connection: Option<&str>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn offer_is_ignored_by_every_response_and_the_connection_is_kept() {
     let world = World::new().await;
-    let (alice, admin) = (world.phone("alice"), world.admin());
+    let (alice, admin) = (world.client("alice"), world.admin());
     for offer in OFFERS {
-        for (phone, path, status) in [
+        for (client, path, status) in [
             (&alice, "/me/customer", 200),
             (&alice, "/me/customer?options.get_client_auth_token=false", 200),
-            (&world.stranger(), "/me/customer", 401),
+            (&world.anonymous(), "/me/customer", 401),
             (&alice, "/me/customer?access_token=x", 400),
             (&alice, "/nothing", 404),
             (&admin, "/livez", 200),
@@ -45,18 +45,18 @@ async fn offer_is_ignored_by_every_response_and_the_connection_is_kept() {
             (&admin, "/nothing", 404),
             (&admin, "/cache/purge", 405),
         ] {
-            let mut stream = phone.open("").await.unwrap();
+            let mut stream = client.open("").await.unwrap();
             for _ in 0..3 {
-                let get = request("GET", path, phone, offer);
+                let get = request("GET", path, client, offer);
                 stream.write_all(get.as_bytes()).await.unwrap();
                 is_plain(&answer(&mut stream).await, status, None);
-                let probe = request("HEAD", path, phone, offer);
+                let probe = request("HEAD", path, client, offer);
                 stream.write_all(probe.as_bytes()).await.unwrap();
                 is_plain(&head(&mut stream).await, status, None);
             }
             // Pipelined requests; `Connection: close` still applies.
-            let last = request("GET", path, phone, &format!("Connection: close\r\n{offer}"));
-            let all = request("GET", path, phone, offer).repeat(3) + &last;
+            let last = request("GET", path, client, &format!("Connection: close\r\n{offer}"));
+            let all = request("GET", path, client, offer).repeat(3) + &last;
             stream.write_all(all.as_bytes()).await.unwrap();
             for connection in [None, None, None, Some("close")] {
                 is_plain(&answer(&mut stream).await, status, connection);
@@ -83,10 +83,10 @@ async fn body_is_accepted_with_an_offer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn malformed_request_with_an_offer_is_rejected_and_closed() {
     let world = World::new().await;
-    for (phone, path) in [(world.phone("alice"), "/me/customer"), (world.admin(), "/livez")] {
+    for (client, path) in [(world.client("alice"), "/me/customer"), (world.admin(), "/livez")] {
         for offer in OFFERS {
-            let malformed = request("GET", path, &phone, &format!("{offer}X\0: y\r\n"));
-            let mut stream = phone.open(&malformed).await.unwrap();
+            let malformed = request("GET", path, &client, &format!("{offer}X\0: y\r\n"));
+            let mut stream = client.open(&malformed).await.unwrap();
             is_plain(&answer(&mut stream).await, 400, Some("close"));
             assert_eq!(rest(stream).await, b"");
         }
@@ -96,10 +96,10 @@ async fn malformed_request_with_an_offer_is_rejected_and_closed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn http_1_0_request_with_an_offer_is_served() {
     let world = World::new().await;
-    let phone = world.phone("alice");
+    let client = world.client("alice");
     for offer in OFFERS {
-        let old = request("GET", "/me/customer", &phone, offer).replace("HTTP/1.1", "HTTP/1.0");
-        let mut stream = phone.open(&old).await.unwrap();
+        let old = request("GET", "/me/customer", &client, offer).replace("HTTP/1.1", "HTTP/1.0");
+        let mut stream = client.open(&old).await.unwrap();
         let keeps_alive = offer.contains("keep-alive");
         is_plain(&answer(&mut stream).await, 200, keeps_alive.then_some("keep-alive"));
         if !keeps_alive {
@@ -113,10 +113,10 @@ async fn offer_during_the_drain_gets_a_response_that_closes() {
     let mut world = World::with("server.shutdown_delay = \"5s\"").await;
     world.service.signal();
     until("the drain", async || world.admin().get("/readyz").await.status == 503).await;
-    let phone = world.phone("alice");
+    let client = world.client("alice");
     for offer in OFFERS {
         for (path, status) in [("/me/customer", 200), ("/nothing", 404)] {
-            let mut stream = phone.open(&request("GET", path, &phone, offer)).await.unwrap();
+            let mut stream = client.open(&request("GET", path, &client, offer)).await.unwrap();
             is_plain(&answer(&mut stream).await, status, Some("close"));
             assert_eq!(rest(stream).await, b"");
         }

@@ -19,10 +19,10 @@ async fn skew(world: &World) -> Option<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn fast_server_clock_causes_502_and_a_log_line() {
     let world = World::new().await;
-    let phone = world.phone("alice");
+    let client = world.client("alice");
     assert_eq!(skew(&world).await, None, "unknown so far");
     world.simulator().set_clock_offset(SignedDuration::from_secs(-907));
-    let reply = phone.me().await;
+    let reply = client.me().await;
     assert_eq!((reply.status, &*reply.code()), (502, "upstream_invalid_response"));
     assert!(!reply.text().contains("clock"), "only the code: {}", reply.text());
     assert_eq!(skew(&world).await.as_deref(), Some("-906"));
@@ -33,13 +33,13 @@ async fn fast_server_clock_causes_502_and_a_log_line() {
     assert!(failed[0].contains("call to Juspay failed"), "{failed:?}");
     // The object is valid for requests without a token.
     let target = "/me/customer?options.get_client_auth_token=false";
-    assert_eq!(owner(&world.phone("bob").get(target).await), "bob");
+    assert_eq!(owner(&world.client("bob").get(target).await), "bob");
     let warned = || guard::log_lines("this server's clock is 906 s ahead of Juspay's").len();
     assert_eq!(warned(), 1, "once, not for every call");
 
     world.clock.advance(Duration::from_secs(61));
     world.simulator().set_clock_offset(SignedDuration::ZERO);
-    assert_eq!(owner(&phone.me().await), "alice");
+    assert_eq!(owner(&client.me().await), "alice");
     assert_eq!(skew(&world).await.as_deref(), Some("0"));
     assert_eq!(warned(), 1);
     assert!(!guard::log_lines("this server's clock agrees with Juspay's again").is_empty());
@@ -52,7 +52,7 @@ async fn p3_token_life_is_limited_by_both_clocks() {
     for (offset, expires_in) in [(0, "899"), (3600, "899"), (-10, "889"), (-600, "299")] {
         world.purge_all().await;
         world.simulator().set_clock_offset(SignedDuration::from_secs(offset));
-        let reply = world.phone("alice").me().await;
+        let reply = world.client("alice").me().await;
         assert_eq!(owner(&reply), "alice", "{offset}");
         assert_eq!(reply.header("juspay-token-expires-in"), Some(expires_in), "{offset}");
     }
@@ -72,8 +72,8 @@ async fn several_date_headers_are_ignored() {
         ("dave", format!("{later}{right}"), "600"),
         ("erin", format!("{later}{later}"), "600"),
     ] {
-        let phone = world.phone(customer);
-        let waiting = tokio::spawn(async move { phone.me().await });
+        let client = world.client(customer);
+        let waiting = tokio::spawn(async move { client.me().await });
         let mut line = juspay.accept().await;
         line.request().await;
         let body = format!(

@@ -20,7 +20,7 @@ fn valid(id: &str) -> String {
 
 /// Requests `id` and returns a valid response.
 async fn is_served(world: &World, line: &mut ScriptedConnection, id: &str) {
-    let waiting = world.phone(id).begin().await;
+    let waiting = world.client(id).begin().await;
     assert!(line.request().await.starts_with(&format!("GET /customers/{id}?")));
     line.say(&valid(id)).await;
     assert_eq!(owner(&waiting.reply().await), id);
@@ -46,7 +46,7 @@ async fn p7_invalid_http_from_juspay_is_an_invalid_response() {
         format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{OBJECT}"),
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n".to_owned(),
     ] {
-        let waiting = world.phone("alice").begin().await;
+        let waiting = world.client("alice").begin().await;
         let mut line = impostor.accept().await;
         line.request().await;
         line.say(&answer).await;
@@ -66,7 +66,7 @@ async fn p7_invalid_http_from_juspay_is_an_invalid_response() {
 #[tokio::test(flavor = "multi_thread")]
 async fn oversized_chunked_body_is_cut_off() {
     let (world, impostor) = world().await;
-    let waiting = world.phone("alice").begin().await;
+    let waiting = world.client("alice").begin().await;
     let mut line = impostor.accept().await;
     line.request().await;
     line.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
@@ -89,13 +89,13 @@ async fn p1_body_without_a_clear_end_is_rejected() {
         "HTTP/1.1 200 OK\r\nUpgrade: websocket\r\nContent-Length: 1000\r\n\r\n",
     ] {
         let (world, impostor) = world().await;
-        let waiting = world.phone("alice").begin().await;
+        let waiting = world.client("alice").begin().await;
         let mut line = impostor.accept().await;
         line.request().await;
         line.say(head).await;
         assert_eq!(waiting.reply().await.status, 502, "{head}");
         // What looks like Bob's response is still the body of Alice's.
-        let waiting = world.phone("bob").begin().await;
+        let waiting = world.client("bob").begin().await;
         let mut fresh = impostor.accept().await;
         line.say(&valid("bob").replace("tkn_1", "tkn_forged")).await;
         fresh.request().await;
@@ -108,7 +108,7 @@ async fn p1_body_without_a_clear_end_is_rejected() {
 #[tokio::test(flavor = "multi_thread")]
 async fn well_framed_connection_is_reused() {
     let (world, impostor) = world().await;
-    let waiting = world.phone("alice").begin().await;
+    let waiting = world.client("alice").begin().await;
     let mut line = impostor.accept().await;
     line.request().await;
     let chunked = format!("{:x}\r\n{OBJECT}\r\n0\r\n\r\n", OBJECT.len());
@@ -116,7 +116,7 @@ async fn well_framed_connection_is_reused() {
     assert_eq!(owner(&waiting.reply().await), "alice");
     is_served(&world, &mut line, "bob").await;
     // Neither an error nor an empty response requires a new connection.
-    let waiting = world.phone("carol").begin().await;
+    let waiting = world.client("carol").begin().await;
     line.request().await;
     line.say("HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n").await;
     assert_eq!(waiting.reply().await.code(), "upstream_error");
@@ -127,7 +127,7 @@ async fn well_framed_connection_is_reused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_after_a_complete_response_are_dropped() {
     let (world, impostor) = world().await;
-    let waiting = world.phone("alice").begin().await;
+    let waiting = world.client("alice").begin().await;
     let mut line = impostor.accept().await;
     line.request().await;
     line.say(&format!("{}{}", valid("alice"), valid("mallory"))).await;
@@ -138,7 +138,7 @@ async fn bytes_after_a_complete_response_are_dropped() {
 #[tokio::test(flavor = "multi_thread")]
 async fn http_1_0_response_ends_with_its_connection() {
     let (world, impostor) = world().await;
-    let waiting = world.phone("alice").begin().await;
+    let waiting = world.client("alice").begin().await;
     let mut line = impostor.accept().await;
     line.request().await;
     line.say(&format!("HTTP/1.0 200 OK\r\n\r\n{OBJECT}")).await;

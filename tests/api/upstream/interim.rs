@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use simulator::{Fault, FaultRule};
 
 use super::{connections, identity_mismatches, owner, replies};
-use crate::support::{Phone, World};
+use crate::support::{Client, World};
 
 const CUSTOMERS: usize = 50;
 const ROUNDS: usize = 20;
@@ -17,7 +17,7 @@ const GAP: Duration = Duration::from_millis(5);
 
 struct Clients {
     world: World,
-    customers: Vec<(String, Phone)>,
+    customers: Vec<(String, Client)>,
     rejected: u64,
 }
 
@@ -25,7 +25,7 @@ impl Clients {
     async fn new() -> Self {
         let world = World::new().await;
         let ids = (0..CUSTOMERS).map(|n| format!("customer{n}"));
-        let customers = ids.map(|id| (id.clone(), world.phone(&id))).collect();
+        let customers = ids.map(|id| (id.clone(), world.client(&id))).collect();
         Self { world, customers, rejected: 0 }
     }
 
@@ -95,9 +95,9 @@ async fn interim_response_in_one_packet_with_the_response_is_rejected() {
     let world = World::with("server.workers = 1").await;
     let fault = Fault::Interim { status: 103, gap_ms: 0 };
     world.simulator().inject(FaultRule::once(fault).of("alice"));
-    assert_eq!(world.phone("alice").me().await.code(), "upstream_invalid_response");
-    assert_eq!(owner(&world.phone("bob").me().await), "bob");
+    assert_eq!(world.client("alice").me().await.code(), "upstream_invalid_response");
+    assert_eq!(owner(&world.client("bob").me().await), "bob");
     world.purge_all().await;
-    assert_eq!(owner(&world.phone("alice").me().await), "alice");
+    assert_eq!(owner(&world.client("alice").me().await), "alice");
     assert_ne!(connections(&world, "alice")[0], connections(&world, "bob")[0]);
 }

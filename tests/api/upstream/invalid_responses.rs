@@ -36,18 +36,18 @@ fn response(status: u16, body: &str) -> Fault {
 /// Requests the customer once with each fault, then without it.
 async fn assert_each(rows: impl IntoIterator<Item = (Fault, Expected)>) {
     let world = World::new().await;
-    let phone = world.phone("customer");
+    let client = world.client("customer");
     for (fault, (status, code, outcome)) in rows {
         world.purge_all().await;
         world.simulator().clear_requests();
         world.simulator().inject(FaultRule::once(fault.clone()));
         let counted = world.upstream(outcome).await;
-        let reply = phone.me().await;
+        let reply = client.me().await;
         assert_eq!((reply.status, &*reply.code()), (status, code), "{fault:?}");
         assert_eq!(world.upstream(outcome).await, counted + 1, "{fault:?}");
         assert_eq!(reply.header("www-authenticate"), None, "{fault:?}");
         world.clock.advance(REMEMBERED_FOR);
-        let reply = phone.me().await;
+        let reply = client.me().await;
         assert_eq!(owner(&reply), "customer", "{fault:?}");
         assert!(reply.cache_status().contains("fwd=uri-miss; stored"), "{fault:?}");
         assert_eq!(world.simulator().calls("customer"), 2, "{fault:?}");
@@ -110,12 +110,12 @@ async fn p6_juspays_rejection_is_not_a_401_for_clients() {
 async fn p6_disabled_api_key_logs_no_client_out() {
     let world = World::new().await;
     world.simulator().set_key(&world.api_key, false);
-    let reply = world.phone("alice").me().await;
+    let reply = world.client("alice").me().await;
     assert_eq!((reply.status, &*reply.code()), (502, "upstream_rejected_credentials"));
     assert_eq!(reply.json()["retryable"], true);
     world.simulator().set_key(&world.api_key, true);
     world.clock.advance(REMEMBERED_FOR);
-    assert_eq!(owner(&world.phone("alice").me().await), "alice");
+    assert_eq!(owner(&world.client("alice").me().await), "alice");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -157,13 +157,13 @@ async fn p2_redirect_is_not_followed() {
         let headers = [("Location".to_owned(), location)].into();
         let fault = Fault::Status { status, headers, body: String::new() };
         world.simulator().inject(FaultRule::once(fault));
-        let reply = world.phone(&format!("customer{n}")).me().await;
+        let reply = world.client(&format!("customer{n}")).me().await;
         assert_eq!((reply.status, &*reply.code()), (502, "upstream_invalid_response"), "{status}");
         assert_eq!(reply.header("location"), None);
     }
     let location = format!("http://{}/", elsewhere.address);
     world.simulator().inject(FaultRule::always(Fault::Redirect { location }));
-    assert_eq!(world.phone("alice").me().await.code(), "upstream_invalid_response");
+    assert_eq!(world.client("alice").me().await.code(), "upstream_invalid_response");
     assert!(!elsewhere.was_contacted());
 }
 
@@ -173,7 +173,7 @@ async fn p2_redirect_is_not_followed() {
 async fn complete_object_without_last_chunk_is_valid() {
     let world = World::new().await;
     world.simulator().inject(FaultRule::once(Fault::CutChunked { whole_json: true }));
-    assert_eq!(owner(&world.phone("alice").me().await), "alice");
+    assert_eq!(owner(&world.client("alice").me().await), "alice");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -184,7 +184,7 @@ async fn object_of_64_kib_is_accepted() {
         let padded = format!("{object}{}", " ".repeat(size - object.len()));
         world.simulator().inject(FaultRule::once(response(200, &padded)));
         let path = "/me/customer?options.get_client_auth_token=false";
-        assert_eq!(world.phone("alice").get(path).await.status, status, "{size}");
+        assert_eq!(world.client("alice").get(path).await.status, status, "{size}");
     }
 }
 
@@ -192,5 +192,5 @@ async fn object_of_64_kib_is_accepted() {
 async fn response_in_a_thousand_pieces_is_accepted() {
     let world = World::new().await;
     world.simulator().inject(FaultRule::once(Fault::ByteByByte));
-    assert_eq!(owner(&world.phone("alice").me().await), "alice");
+    assert_eq!(owner(&world.client("alice").me().await), "alice");
 }

@@ -28,14 +28,14 @@ async fn world_with(path: &Path, write: impl FnOnce(&str)) -> World {
 
 /// Makes `key` the only valid key at Juspay, and waits until the service uses it.
 async fn switches_to(world: &World, old: &str, key: &str) {
-    let phone = world.phone("alice");
+    let client = world.client("alice");
     world.simulator().set_key(key, true);
     world.simulator().set_key(old, false);
     let succeeds = async || {
         world.purge_all().await;
-        phone.me().await.status == 200
+        client.me().await.status == 200
     };
-    world.turn_until("the new key", Duration::from_secs(1), succeeds).await;
+    world.advance_until("the new key", Duration::from_secs(1), succeeds).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,16 +43,16 @@ async fn changed_key_is_used_after_the_next_check() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("key");
     let world = world_with(&path, |key| fs::write(&path, format!("{key}\n")).unwrap()).await;
-    let phone = world.phone("alice");
-    assert_eq!(owner(&phone.me().await), "alice");
+    let client = world.client("alice");
+    assert_eq!(owner(&client.me().await), "alice");
     let key = new_key();
     fs::write(&path, format!("\u{feff}{key}\r\n")).unwrap();
     world.simulator().set_key(&key, true);
     world.simulator().set_key(&world.api_key, false);
-    world.turn(Duration::from_millis(9_999)).await;
+    world.advance(Duration::from_millis(9_999)).await;
     world.purge_all().await;
     assert_eq!(
-        phone.me().await.code(),
+        client.me().await.code(),
         "upstream_rejected_credentials",
         "not before the next poll"
     );
@@ -72,7 +72,7 @@ async fn kubernetes_directory_swaps_are_detected() {
     };
     symlink("..data/key", at("key")).unwrap();
     let world = world_with(&at("key"), |key| publish("..1", key)).await;
-    assert_eq!(owner(&world.phone("alice").me().await), "alice");
+    assert_eq!(owner(&world.client("alice").me().await), "alice");
     let mut old = world.api_key.clone();
     for version in ["..2", "..3"] {
         let key = new_key();
@@ -87,24 +87,24 @@ async fn unreadable_file_keeps_the_previous_key_and_is_logged() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("key");
     let world = world_with(&path, |key| fs::write(&path, key).unwrap()).await;
-    let phone = world.phone("alice");
+    let client = world.client("alice");
     let check = async |how: &str| {
         let warnings = || guard::log_lines(path.to_str().unwrap()).len();
         let (before, read) = (warnings(), world.count(READ).await);
         spoil(&path, how);
         let is_warned = async || warnings() > before;
-        world.turn_until("a warning", Duration::from_secs(1), is_warned).await;
+        world.advance_until("a warning", Duration::from_secs(1), is_warned).await;
         let read_last = world.count(READ).await;
         assert!(read_last - read <= 10, "{how}: the valid file was read until then");
-        world.turn(POLL * 3).await;
+        world.advance(POLL * 3).await;
         assert_eq!(world.count(READ).await, read_last, "{how}: no successful reload");
         assert_eq!(warnings(), before + 1, "{how}: logged once");
         world.purge_all().await;
-        assert_eq!(owner(&phone.me().await), "alice", "{how}: the old key is in use");
+        assert_eq!(owner(&client.me().await), "alice", "{how}: the old key is in use");
         // After the repair, the file is read again.
         restore(&path, &world.api_key);
         let is_read = async || world.count(READ).await > read_last;
-        world.turn_until("a successful reload", Duration::from_secs(1), is_read).await;
+        world.advance_until("a successful reload", Duration::from_secs(1), is_read).await;
     };
     for how in ["empty", "gone", "line end", "not text", "directory", "FIFO"] {
         check(how).await;

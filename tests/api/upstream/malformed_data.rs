@@ -24,8 +24,8 @@ impl Scenario {
 
     /// The response for `customer` when Juspay returns this body.
     async fn response(&self, customer: &str, target: &str, body: &[u8]) -> Reply {
-        let (phone, target) = (self.world.phone(customer), target.to_owned());
-        let waiting = tokio::spawn(async move { phone.get(&target).await });
+        let (client, target) = (self.world.client(customer), target.to_owned());
+        let waiting = tokio::spawn(async move { client.get(&target).await });
         let mut line = self.juspay.accept().await;
         line.request().await;
         let head = format!(

@@ -40,7 +40,7 @@ async fn p1_id_is_sent_as_one_path_segment() {
         ("~-_.", "~-_.", "~-_."),
         ("\"<>|`{}^", "%22%3C%3E%7C%60%7B%7D%5E", "\"<>|`{}^"),
     ] {
-        assert_eq!(owner(&world.phone(id).me().await), id);
+        assert_eq!(owner(&world.client(id).me().await), id);
         let received = last(&world);
         assert_eq!(received.method, "GET", "{id}");
         assert_eq!(received.path, format!("/customers/{segment}"), "{id}");
@@ -54,7 +54,7 @@ async fn p1_id_is_sent_as_one_path_segment() {
 async fn p1_id_that_is_no_segment_is_never_sent() {
     let world = World::new().await;
     for id in ["..", ".", "a/b", "a\\b", "/", "a\nb", "a\0", " a", "a ", &"x".repeat(257)] {
-        let reply = world.phone(id).me().await;
+        let reply = world.client(id).me().await;
         assert_eq!((reply.status, &*reply.code()), (403, "no_customer"), "{id:?}");
     }
     assert_eq!(world.simulator().total_requests(), 0);
@@ -65,7 +65,7 @@ async fn base_url_may_have_a_path() {
     let world = World::new().await;
     let base_url = format!("juspay.base_url = \"{}/v1/\"", world.simulator().base_url());
     let below = World::with(&base_url).await;
-    assert_eq!(below.phone("alice").me().await.code(), "upstream_error", "nothing is there");
+    assert_eq!(below.client("alice").me().await.code(), "upstream_error", "nothing is there");
     assert_eq!(last(&world).path, "/v1/customers/alice");
 }
 
@@ -74,10 +74,10 @@ async fn p2_request_headers_contain_nothing_from_the_client() {
     let world = World::new().await;
     let lines = "Cookie: session=1\r\nX-Forwarded-For: 10.0.0.1\r\nForwarded: for=10.0.0.1\r\n\
         X-Merchantid: other\r\nX-Routing-Id: other\r\nX-Api-Key: other\r\nVersion: 1999-01-01\r\n\
-        User-Agent: phone/1.0\r\nAccept: text/html\r\nAccept-Language: hi\r\nX-Request-Id: 7\r\n\
+        User-Agent: client/1.0\r\nAccept: text/html\r\nAccept-Language: hi\r\nX-Request-Id: 7\r\n\
         tracestate: a=b\r\nbaggage: a=b\r\nOrigin: https://example.com\r\n\
         If-None-Match: \"1\"\r\nRange: bytes=0-1\r\nTE: trailers\r\n";
-    let reply = world.phone("alice").request("GET", "/me/customer", lines).await;
+    let reply = world.client("alice").request("GET", "/me/customer", lines).await;
     assert_eq!(owner(&reply), "alice");
     let received = last(&world);
     let mut headers: Vec<_> =
@@ -109,7 +109,7 @@ async fn p2_request_headers_contain_nothing_from_the_client() {
 #[tokio::test(flavor = "multi_thread")]
 async fn api_version_is_sent_if_configured() {
     let world = World::with("juspay.api_version = \"2019-05-07\"").await;
-    assert_eq!(owner(&world.phone("alice").me().await), "alice");
+    assert_eq!(owner(&world.client("alice").me().await), "alice");
     assert_eq!(last(&world).header("version"), Some("2019-05-07"));
 }
 
@@ -119,7 +119,7 @@ async fn trace_continues_at_juspay_with_a_new_parent() {
     let mut parents = Vec::new();
     for (id, flags) in [("alice", "01"), ("bob", "00")] {
         let line = format!("traceparent: 00-{TRACE_ID}-{PARENT_ID}-{flags}\r\n");
-        assert_eq!(world.phone(id).request("GET", "/me/customer", &line).await.status, 200);
+        assert_eq!(world.client(id).request("GET", "/me/customer", &line).await.status, 200);
         let received = last(&world);
         let passed_on = received.header("traceparent").expect("a traceparent");
         let parts: Vec<_> = passed_on.split('-').collect();
@@ -149,8 +149,8 @@ async fn malformed_traceparent_is_not_passed_on() {
     .enumerate()
     {
         let line = format!("traceparent: {header}\r\n");
-        let phone = world.phone(&format!("customer{n}"));
-        assert_eq!(phone.request("GET", "/me/customer", &line).await.status, 200, "{header}");
+        let client = world.client(&format!("customer{n}"));
+        assert_eq!(client.request("GET", "/me/customer", &line).await.status, 200, "{header}");
         assert_eq!(last(&world).header("traceparent"), None, "{header}");
     }
 }

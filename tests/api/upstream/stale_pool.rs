@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use simulator::{Fault, FaultRule};
 
 use super::{connections, owner};
-use crate::support::{Pending, Phone, Stage, World, shipped, tls::TlsTerminator, until};
+use crate::support::{Client, Pending, Stage, World, shipped, tls::TlsTerminator, until};
 
 /// `juspay.try_timeout`, as shipped.
 const TRY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -26,10 +26,10 @@ async fn world_with_pool(workers: usize, connections: usize) -> World {
 /// Opens this many connections with concurrent requests.
 async fn fill_pool(world: &World, connections: usize) {
     let ids: Vec<_> = (0..connections).map(|n| format!("pooled{n}")).collect();
-    let gates: Vec<_> = ids.iter().map(|id| world.simulator().hold(id)).collect();
+    let latches: Vec<_> = ids.iter().map(|id| world.simulator().hold(id)).collect();
     let waiting = start(world, &ids).await;
-    join_all(gates.iter().map(|gate| gate.arrived(1))).await;
-    drop(gates);
+    join_all(latches.iter().map(|latch| latch.arrived(1))).await;
+    drop(latches);
     each_is_served(&ids, waiting).await;
     assert_eq!(newest_connection(world), u64::try_from(connections).unwrap());
 }
@@ -44,8 +44,8 @@ fn customers(prefix: &str, number: usize) -> Vec<String> {
 
 /// Starts a request for each of these customers.
 async fn start(world: &World, ids: &[String]) -> Vec<Pending> {
-    let phones: Vec<_> = ids.iter().map(|id| world.phone(id)).collect();
-    join_all(phones.iter().map(Phone::begin)).await
+    let clients: Vec<_> = ids.iter().map(|id| world.client(id)).collect();
+    join_all(clients.iter().map(Client::begin)).await
 }
 
 async fn each_is_served(ids: &[String], waiting: Vec<Pending>) {
@@ -78,7 +78,7 @@ async fn closed_connections_cost_successive_customers_nothing() {
             let world = world_with_pool(workers, connections).await;
             world.simulator().make_connections_stale(fault.clone());
             for id in customers("next", 10) {
-                assert_eq!(owner(&world.phone(&id).me().await), id);
+                assert_eq!(owner(&world.client(&id).me().await), id);
             }
             // The first failure drops the rest of a worker's pool.
             only_repeats(&world, 1..=u64::try_from(workers).unwrap()).await;
@@ -109,13 +109,13 @@ async fn silent_connections_cost_concurrent_customers_one_try_timeout() {
         let waiting = start(&world, &ids).await;
         let sent = u64::try_from(connections).unwrap();
         until("all requests", async || world.simulator().total_requests() == before + sent).await;
-        world.turn(TRY_TIMEOUT - MOMENT).await;
-        world.turn(MOMENT).await;
+        world.advance(TRY_TIMEOUT - MOMENT).await;
+        world.advance(MOMENT).await;
         each_is_served(&ids, waiting).await;
         only_repeats(&world, 1..=sent).await;
         // The pool was dropped, so no further customer waits.
         for id in customers("next", 10) {
-            assert_eq!(owner(&world.phone(&id).me().await), id);
+            assert_eq!(owner(&world.client(&id).me().await), id);
         }
     }
 }
@@ -124,17 +124,17 @@ async fn silent_connections_cost_concurrent_customers_one_try_timeout() {
 async fn silent_connection_is_dropped_at_the_try_timeout() {
     let world = world_with_pool(1, 9).await;
     world.simulator().make_connections_stale(Fault::Hang);
-    let waiting = world.phone("alice").begin().await;
+    let waiting = world.client("alice").begin().await;
     until("the request", async || world.simulator().calls("alice") == 1).await;
-    world.turn(TRY_TIMEOUT - MOMENT).await;
+    world.advance(TRY_TIMEOUT - MOMENT).await;
     assert!(!waiting.is_answered());
-    world.turn(MOMENT).await;
+    world.advance(MOMENT).await;
     assert_eq!(owner(&waiting.reply().await), "alice");
     only_repeats(&world, 1..=1).await;
     let [silent, new] = connections(&world, "alice")[..] else { panic!("two exchanges") };
     assert!(silent <= 9 && new > 9, "{silent} {new}");
     // The pool consists of the new connection.
-    assert_eq!(owner(&world.phone("bob").me().await), "bob");
+    assert_eq!(owner(&world.client("bob").me().await), "bob");
     assert_eq!(connections(&world, "bob"), [new]);
 }
 
@@ -142,11 +142,11 @@ async fn silent_connection_is_dropped_at_the_try_timeout() {
 async fn bytes_on_new_connections_do_not_prove_that_old_ones_work() {
     let world = world_with_pool(1, 1).await;
     world.simulator().make_connections_stale(Fault::Hang);
-    let waiting = world.phone("alice").begin().await;
+    let waiting = world.client("alice").begin().await;
     until("the request", async || world.simulator().calls("alice") == 1).await;
     // On a new connection, which a firewall accepts.
-    assert_eq!(owner(&world.phone("bob").me().await), "bob");
-    world.turn(TRY_TIMEOUT).await;
+    assert_eq!(owner(&world.client("bob").me().await), "bob");
+    world.advance(TRY_TIMEOUT).await;
     assert_eq!(owner(&waiting.reply().await), "alice");
     only_repeats(&world, 1..=1).await;
 }
@@ -155,19 +155,19 @@ async fn bytes_on_new_connections_do_not_prove_that_old_ones_work() {
 async fn silence_is_a_timeout_while_old_connections_work() {
     let world = world_with_pool(1, 2).await;
     world.simulator().inject(FaultRule::once(Fault::Hang).of("alice"));
-    let waiting = world.phone("alice").begin().await;
+    let waiting = world.client("alice").begin().await;
     until("the request", async || world.simulator().calls("alice") == 1).await;
-    assert_eq!(owner(&world.phone("bob").me().await), "bob");
+    assert_eq!(owner(&world.client("bob").me().await), "bob");
     assert!(connections(&world, "bob") <= vec![2], "the test needs this connection");
-    world.turn(TRY_TIMEOUT).await;
+    world.advance(TRY_TIMEOUT).await;
     world.until_count("juspay_bff_upstream_requests_total{outcome=\"timeout\"}", 1).await;
     world.settle().await;
-    world.turn(BACKOFF).await;
+    world.advance(BACKOFF).await;
     assert_eq!(owner(&waiting.reply().await), "alice");
     assert_eq!(world.upstream("stale_connection").await, 0);
     assert_eq!(world.count("juspay_bff_upstream_retries_total").await, 1);
     // The connection may still be the cause: equally old ones aren't reused.
-    assert_eq!(owner(&world.phone("carol").me().await), "carol");
+    assert_eq!(owner(&world.client("carol").me().await), "carol");
     assert!(connections(&world, "carol") > vec![2]);
 }
 
@@ -180,7 +180,7 @@ async fn failed_repeat_counts_once() {
     let world = World::with(&settings).await;
     fill_pool(&world, 9).await;
     world.simulator().inject(FaultRule::always(Fault::Reset).of("alice"));
-    let reply = world.phone("alice").me().await;
+    let reply = world.client("alice").me().await;
     assert_eq!((reply.status, &*reply.code()), (502, "upstream_error"));
     assert_eq!(world.upstream("stale_connection").await, 1);
     assert_eq!(world.upstream("connection").await, 1);
@@ -188,21 +188,21 @@ async fn failed_repeat_counts_once() {
     assert!(old <= 9 && new > 9, "{old} {new}");
     // On a new connection from the start, there is nothing to repeat. The customer's failure is
     // remembered for a second.
-    world.turn(Duration::from_secs(1)).await;
-    assert_eq!(world.phone("alice").me().await.code(), "upstream_error");
+    world.advance(Duration::from_secs(1)).await;
+    assert_eq!(world.client("alice").me().await.code(), "upstream_error");
     assert_eq!(connections(&world, "alice").len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_in_use_survive_failures_of_others() {
     let world = world_with_pool(1, 2).await;
-    let gate = world.simulator().hold("alice");
-    let alice = world.phone("alice").begin().await;
-    gate.arrived(1).await;
+    let latch = world.simulator().hold("alice");
+    let alice = world.client("alice").begin().await;
+    latch.arrived(1).await;
     world.simulator().make_connections_stale(Fault::Reset);
-    assert_eq!(owner(&world.phone("bob").me().await), "bob");
+    assert_eq!(owner(&world.client("bob").me().await), "bob");
     assert_eq!(world.upstream("stale_connection").await, 1);
-    drop(gate);
+    drop(latch);
     assert_eq!(owner(&alice.reply().await), "alice");
     assert_eq!(world.simulator().calls("alice"), 1);
 }
@@ -211,13 +211,13 @@ async fn connections_in_use_survive_failures_of_others() {
 async fn started_response_is_not_a_stale_connection() {
     let world = world_with_pool(1, 1).await;
     world.simulator().inject(FaultRule::once(Fault::UnfinishedHead).of("alice"));
-    let waiting = world.phone("alice").begin().await;
+    let waiting = world.client("alice").begin().await;
     until("the request", async || world.simulator().calls("alice") == 1).await;
     world.settle().await;
-    world.turn(TRY_TIMEOUT).await;
+    world.advance(TRY_TIMEOUT).await;
     world.until_count("juspay_bff_upstream_requests_total{outcome=\"timeout\"}", 1).await;
     world.settle().await;
-    world.turn(BACKOFF).await;
+    world.advance(BACKOFF).await;
     assert_eq!(owner(&waiting.reply().await), "alice");
     assert_eq!(world.upstream("stale_connection").await, 0);
     assert_eq!(world.count("juspay_bff_upstream_retries_total").await, 1);
@@ -242,7 +242,7 @@ async fn closed_tls_connection_costs_nothing() {
         each_is_served(&ids, start(&world, &ids).await).await;
         world.simulator().make_connections_stale(fault);
         let id = format!("next{stale}");
-        assert_eq!(owner(&world.phone(&id).me().await), id);
+        assert_eq!(owner(&world.client(&id).me().await), id);
         only_repeats(&world, stale..=stale).await;
     }
 }

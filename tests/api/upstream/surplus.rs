@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use simulator::{Fault, FaultRule};
 
 use super::{connections, identity_mismatches, owner, replies};
-use crate::support::{Phone, Reply, World};
+use crate::support::{Client, Reply, World};
 
 const GAP: Duration = Duration::from_millis(5);
 
@@ -22,7 +22,7 @@ async fn forget_failure(world: &World, id: &str) {
 }
 
 /// Requests until the customer gets its object. Returns how many responses were rejected before.
-async fn until_served(world: &World, phone: &Phone, id: &str, first: Reply) -> u64 {
+async fn until_served(world: &World, client: &Client, id: &str, first: Reply) -> u64 {
     let mut reply = first;
     for rejected in 0..5 {
         if reply.status == 200 {
@@ -31,7 +31,7 @@ async fn until_served(world: &World, phone: &Phone, id: &str, first: Reply) -> u
         }
         assert_eq!((reply.status, &*reply.code()), (502, "upstream_invalid_response"));
         forget_failure(world, id).await;
-        reply = replies(GAP, world, vec![phone.begin().await]).await.remove(0);
+        reply = replies(GAP, world, vec![client.begin().await]).await.remove(0);
     }
     panic!("{id} is rejected every time");
 }
@@ -40,8 +40,8 @@ async fn until_served(world: &World, phone: &Phone, id: &str, first: Reply) -> u
 async fn p1_surplus_response_before_the_next_customers_is_rejected() {
     let world = World::with("server.workers = 1").await;
     world.simulator().inject(surplus_for("alice"));
-    assert_eq!(owner(&world.phone("alice").me().await), "alice");
-    let bob = world.phone("bob").begin().await;
+    assert_eq!(owner(&world.client("alice").me().await), "alice");
+    let bob = world.client("bob").begin().await;
     world.until_waiting(1).await;
     world.settle().await;
     // Bob's request is on the connection on which Alice's second response arrives only now.
@@ -52,7 +52,7 @@ async fn p1_surplus_response_before_the_next_customers_is_rejected() {
     // The connection isn't reused.
     forget_failure(&world, "bob").await;
     for customer in ["carol", "bob", "dave"] {
-        assert_eq!(owner(&world.phone(customer).me().await), customer);
+        assert_eq!(owner(&world.client(customer).me().await), customer);
     }
     assert_eq!(identity_mismatches(&world).await, 1);
     let shifted = connections(&world, "alice")[0];
@@ -68,11 +68,11 @@ async fn p1_surplus_response_before_the_next_request_is_harmless() {
     for n in 0..20 {
         let (unlucky, next) = (format!("unlucky{n}"), format!("next{n}"));
         world.simulator().inject(surplus_for(&unlucky));
-        assert_eq!(owner(&world.phone(&unlucky).me().await), unlucky);
-        world.turn(GAP).await;
-        let phone = world.phone(&next);
-        let reply = replies(GAP, &world, vec![phone.begin().await]).await.remove(0);
-        until_served(&world, &phone, &next, reply).await;
+        assert_eq!(owner(&world.client(&unlucky).me().await), unlucky);
+        world.advance(GAP).await;
+        let client = world.client(&next);
+        let reply = replies(GAP, &world, vec![client.begin().await]).await.remove(0);
+        until_served(&world, &client, &next, reply).await;
     }
 }
 
@@ -80,16 +80,16 @@ async fn p1_surplus_response_before_the_next_request_is_harmless() {
 async fn p1_surplus_responses_never_reach_another_customer() {
     let world = World::new().await;
     let ids: Vec<_> = (0..50).map(|n| format!("customer{n}")).collect();
-    let phones: Vec<_> = ids.iter().map(|id| world.phone(id)).collect();
+    let clients: Vec<_> = ids.iter().map(|id| world.client(id)).collect();
     let mut rejected = 0;
     for round in 0..10 {
         world.purge_all().await;
         ids.iter().skip(round).step_by(10).for_each(|id| world.simulator().inject(surplus_for(id)));
-        for (phones, ids) in phones.chunks(25).zip(ids.chunks(25)) {
-            let requests = join_all(phones.iter().map(Phone::begin)).await;
+        for (clients, ids) in clients.chunks(25).zip(ids.chunks(25)) {
+            let requests = join_all(clients.iter().map(Client::begin)).await;
             let responses = replies(GAP, &world, requests).await;
-            for ((phone, id), reply) in phones.iter().zip(ids).zip(responses) {
-                rejected += until_served(&world, phone, id, reply).await;
+            for ((client, id), reply) in clients.iter().zip(ids).zip(responses) {
+                rejected += until_served(&world, client, id, reply).await;
             }
         }
     }

@@ -29,7 +29,7 @@ async fn world_through(
 
 async fn no_request_is_sent(world: &World, end: &TlsTerminator) {
     for calls in 1..=2 {
-        let reply = world.phone("alice").me().await;
+        let reply = world.client("alice").me().await;
         assert_eq!((reply.status, &*reply.code()), (502, "upstream_error"));
         until("a rejected certificate", async || end.refused() == calls).await;
         world.purge_all().await;
@@ -45,7 +45,7 @@ async fn server_certified_by_the_ca_file_is_used() {
         let stage = Stage::set().await;
         let end = TlsTerminator::new(host, address(&stage)).await;
         let world = world_through(stage, host, &end, Some(&end.ca)).await;
-        assert_eq!(owner(&world.phone("alice").me().await), "alice");
+        assert_eq!(owner(&world.client("alice").me().await), "alice");
         assert_eq!(world.simulator().calls("alice"), 1);
         // Never HTTP/2, although the server prefers it.
         assert_eq!(end.protocols(), [Some(b"http/1.1".to_vec())], "{host}");

@@ -13,11 +13,11 @@ const WITHOUT_TOKEN: &str = "/me/customer?options.get_client_auth_token=false";
 /// Checks requests with and without a token under this fault.
 async fn is_no_token(fault: TokenFault, outcome: &str) {
     let world = World::new().await;
-    let phone = world.phone("alice");
+    let client = world.client("alice");
     world.simulator().inject(FaultRule::once(Fault::Token(fault)).times(2));
-    let reply = phone.me().await;
+    let reply = client.me().await;
     assert_eq!((reply.status, &*reply.code()), (502, "upstream_invalid_response"), "{fault:?}");
-    let reply = phone.get(WITHOUT_TOKEN).await;
+    let reply = client.get(WITHOUT_TOKEN).await;
     assert_eq!(owner(&reply), "alice", "{fault:?}");
     assert!(reply.json().get("juspay").is_none(), "{fault:?}");
     assert_eq!(reply.header("juspay-token-expires-in"), None);
@@ -25,7 +25,7 @@ async fn is_no_token(fault: TokenFault, outcome: &str) {
     assert_eq!(world.upstream(outcome).await, 2, "{fault:?}");
     // Nothing is cached, except for a second that there was no token.
     world.clock.advance(Duration::from_secs(1));
-    let reply = phone.me().await;
+    let reply = client.me().await;
     assert_eq!(reply.cache_status(), "juspay-bff; fwd=uri-miss; stored; ttl=779", "{fault:?}");
     assert_eq!(world.simulator().calls("alice"), 3, "{fault:?}");
 }
@@ -58,7 +58,7 @@ async fn p3_shortest_usable_token_outlives_the_outage_floor_by_five_seconds() {
     let world = World::new().await;
     let fault = Fault::Token(TokenFault::Life { seconds: 36 });
     world.simulator().inject(FaultRule::once(fault));
-    let reply = world.phone("alice").me().await;
+    let reply = world.client("alice").me().await;
     assert_eq!(owner(&reply), "alice");
     assert_eq!(reply.header("juspay-token-expires-in"), Some("35"));
 }
@@ -74,7 +74,7 @@ async fn all_date_formats_are_returned_in_one() {
         if let Some(fault) = fault {
             world.simulator().inject(FaultRule::once(Fault::Token(fault)).of(id));
         }
-        let reply = world.phone(id).me().await;
+        let reply = world.client(id).me().await;
         assert_eq!(reply.status, 200, "{id}: {}", reply.text());
         let object = reply.json();
         // One second less than Juspay's, because `Date` has whole seconds.

@@ -19,7 +19,7 @@ async fn world_with(base_url: &str) -> World {
 async fn assert_unreachable(base_url: &str) {
     let world = world_with(base_url).await;
     for calls in 1..=2 {
-        let reply = world.phone("alice").me().await;
+        let reply = world.client("alice").me().await;
         assert_eq!((reply.status, &*reply.code()), (502, "upstream_error"), "{base_url}");
         assert_eq!(world.upstream("connection").await, calls);
         world.purge_all().await;
@@ -46,7 +46,7 @@ async fn unresolvable_host_is_an_upstream_error() {
 async fn server_without_tls_gets_no_key() {
     let impostor = ScriptedServer::new().await;
     let world = world_with(&format!("https://{}", impostor.address)).await;
-    let waiting = world.phone("alice").begin().await;
+    let waiting = world.client("alice").begin().await;
     let mut line = impostor.accept().await;
     line.say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").await;
     assert_eq!(waiting.reply().await.code(), "upstream_error");
@@ -62,6 +62,6 @@ async fn juspay_is_reachable_by_name() {
     // The simulator has its own API keys.
     by_name.simulator().set_key(&by_name.api_key, true);
     world.simulator().set_key(&by_name.api_key, true);
-    assert_eq!(owner(&by_name.phone("alice").me().await), "alice");
+    assert_eq!(owner(&by_name.client("alice").me().await), "alice");
     assert_eq!(world.simulator().calls("alice"), 1);
 }

@@ -1,8 +1,8 @@
 //! The cases of each rule: metrics with which it applies, and metrics exactly at its limit with
 //! which it doesn't.
 
-/// The alert and its severity in the alert rules (`-` for rules without an alert); the text of the
-/// page; metrics with which the rule shows this text, and metrics with which it doesn't.
+/// The link's text: the alert, or `see` and the alert with the runbook for rules without an alert; the
+/// severity; the text of the page; metrics with which the rule shows this text, and metrics with which it doesn't.
 ///
 /// A metric is a line of `/metrics` without the common prefix, in which `now-900` is a time. A line
 /// that begins with a status is short for a line of `http_requests_total`.
@@ -61,7 +61,7 @@ const CUSTOMERS: &[Case] = &[
     (
         "JuspayBffShedding",
         "ticket",
-        "Requests were rejected for lack of capacity since start.",
+        "Requests were rejected because of overload since start.",
         &["200 ok 98", "503 overloaded 2"],
         &["200 ok 99", "503 overloaded 1"],
     ),
@@ -119,7 +119,7 @@ const JUSPAY: &[Case] = &[
         &["upstream_breaker_state{state=\"closed\"} 1"],
     ),
     (
-        "-",
+        "see JuspayBffSlow",
         "ticket",
         "Calls to Juspay timed out since start.",
         &[
@@ -145,7 +145,7 @@ const JUSPAY: &[Case] = &[
         ],
     ),
     (
-        "-",
+        "see JuspayBffRefreshesFail",
         "ticket",
         "Juspay failed, and customers got tokens with less than the normal validity since start.",
         &["cache_requests_total{outcome=\"outage\"} 1"],
@@ -171,14 +171,14 @@ const KEYS: &[Case] = &[
     (
         "JuspayBffKeysUnavailable",
         "page",
-        "Access tokens could not be verified since start, and customers got errors.",
+        "Access tokens could not be verified since start, because an issuer did not answer, and customers got errors.",
         &["503 keys_unavailable 1", "jwks_last_success_timestamp_seconds{issuer=\"main\"} now-901"],
         &["503 keys_unavailable 1", "jwks_last_success_timestamp_seconds{issuer=\"main\"} now-900"],
     ),
     (
         "JuspayBffKeysUnavailable",
         "page",
-        "Access tokens could not be verified since start, and customers got errors.",
+        "Access tokens could not be verified since start, because an issuer did not answer, and customers got errors.",
         &[
             "503 keys_unavailable 1",
             "jwks_refreshes_total{issuer=\"main\",outcome=\"failure\"} 1",
@@ -189,7 +189,7 @@ const KEYS: &[Case] = &[
     (
         "JuspayBffKeysUnavailable",
         "page",
-        "Access tokens could not be verified since start, and customers got errors.",
+        "Access tokens could not be verified since start, because an issuer did not answer, and customers got errors.",
         &[
             "503 keys_unavailable 1",
             "auth_introspections_total{issuer=\"opaque\",outcome=\"unreachable\"} 1",
@@ -217,7 +217,7 @@ const KEYS: &[Case] = &[
         &["jwks_last_success_timestamp_seconds{issuer=\"main\"} 0"],
     ),
     (
-        "-",
+        "see JuspayBffKeySetStale",
         "ticket",
         "Fetching the signing keys of main failed since start.",
         &["jwks_refreshes_total{issuer=\"main\",outcome=\"failure\"} 1"],

@@ -5,18 +5,49 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::queries::color_of;
+
 /// Pixels of one of the dashboard's 24 columns, and of one of its units of height.
 const COLUMN: f64 = 64.0;
 const UNIT: f64 = 25.0;
 const GAP: f64 = 4.0;
 
-/// The expected state is green.
-const GREEN: &str = "#73bf69";
-const GOOD: [&str; 3] = ["ok", "success", "hit"];
-const COLOURS: [&str; 9] = [
-    "#f2cc0c", "#5794f2", "#ff9830", "#b877d9", "#f2495c", "#8ab8ff", "#ffa6b0", "#37872d",
-    "#c0d8ff",
+/// Colors of series without an override.
+const COLORS: [&str; 5] = ["#5794f2", "#b877d9", "#ff9830", "#fade2a", "#8ab8ff"];
+
+/// Grafana's named colors that the dashboard uses.
+const NAMED: [(&str, &str); 23] = [
+    ("green", "#73bf69"),
+    ("light-green", "#96d98d"),
+    ("super-light-green", "#c8f2c2"),
+    ("yellow", "#fade2a"),
+    ("orange", "#ff9830"),
+    ("dark-orange", "#fa6400"),
+    ("super-light-orange", "#ffcb7d"),
+    ("red", "#f2495c"),
+    ("light-red", "#ff7383"),
+    ("super-light-red", "#ffa6b0"),
+    ("semi-dark-red", "#e02f44"),
+    ("dark-red", "#c4162a"),
+    ("blue", "#5794f2"),
+    ("light-blue", "#8ab8ff"),
+    ("super-light-blue", "#c0d8ff"),
+    ("semi-dark-blue", "#3274d9"),
+    ("dark-blue", "#1f60c4"),
+    ("purple", "#b877d9"),
+    ("light-purple", "#ca95e5"),
+    ("super-light-purple", "#deb6f2"),
+    ("semi-dark-purple", "#a352cc"),
+    ("dark-purple", "#8f3bb8"),
+    ("text", "#ccccdc"),
 ];
+
+/// Rows of a legend that are visible without scrolling, and its height in pixels.
+const LEGEND_ROWS: usize = 4;
+const LEGEND_HEIGHT: f64 = 74.0;
+
+/// An annotation: its color, and the times from which to which it applied.
+pub type Annotation = (String, Vec<(f64, f64)>);
 
 /// A series: its name, and times with values.
 pub type Series = (String, Vec<(f64, f64)>);
@@ -26,6 +57,7 @@ pub struct Chart<'p> {
     panel: &'p Value,
     time: (f64, f64),
     place: [f64; 4],
+    annotations: &'p [Annotation],
 }
 
 /// The area of the lines: pixels, and the value at the top.
@@ -62,12 +94,17 @@ pub fn heading(row: &Value) -> String {
     format!("<text x=\"{GAP}\" y=\"{}\" font-size=\"14\">{title}</text>\n", y * UNIT + 19.0)
 }
 
-fn colour(name: &str, n: usize) -> &'static str {
-    if GOOD.contains(&name) { GREEN } else { COLOURS[n % COLOURS.len()] }
+fn hex(color: &str) -> &'static str {
+    let found = NAMED.iter().find(|(name, _)| *name == color);
+    found.unwrap_or_else(|| panic!("add {color} to NAMED")).1
 }
 
 impl<'p> Chart<'p> {
-    pub fn new(panel: &'p Value, (from, to): (Timestamp, Timestamp)) -> Self {
+    pub fn new(
+        panel: &'p Value,
+        (from, to): (Timestamp, Timestamp),
+        annotations: &'p [Annotation],
+    ) -> Self {
         let side = |name: &str| {
             f64::from(u32::try_from(panel["gridPos"][name].as_u64().unwrap()).unwrap())
         };
@@ -78,7 +115,7 @@ impl<'p> Chart<'p> {
             side("h") * UNIT - GAP,
         ];
         let time = (from.as_duration().as_secs_f64(), to.as_duration().as_secs_f64());
-        Self { panel, time, place }
+        Self { panel, time, place, annotations }
     }
 
     pub fn draw(&self, series: &[Series]) -> String {
@@ -101,6 +138,27 @@ impl<'p> Chart<'p> {
         svg
     }
 
+    /// The dashboard's annotations: an area with a line at its beginning.
+    fn annotations(&self, svg: &mut String, plot: &Plot) {
+        for (color, times) in self.annotations {
+            let color = hex(color);
+            for (from, to) in times {
+                let (from, to) = (plot.x(*from), plot.x(*to));
+                let (top, height) = (plot.top, plot.height);
+                writeln!(
+                    svg,
+                    "<rect x=\"{from:.1}\" y=\"{top}\" width=\"{:.1}\" height=\"{height}\" \
+                     fill=\"{color}\" fill-opacity=\"0.1\"/>\
+                     <line x1=\"{from:.1}\" x2=\"{from:.1}\" y1=\"{top}\" y2=\"{}\" stroke=\"{color}\" \
+                     stroke-dasharray=\"4 3\"/>",
+                    to - from,
+                    top + height,
+                )
+                .unwrap();
+            }
+        }
+    }
+
     /// The last value, large, over the line of its history.
     fn number(&self, svg: &mut String, series: &[Series]) {
         let [x, y, width, height] = self.place;
@@ -115,7 +173,7 @@ impl<'p> Chart<'p> {
             time: self.time,
         };
         let last = values.last().map_or("–".to_owned(), |(_, value)| self.formatted(*value));
-        plot.area(svg, &values, &[], COLOURS[1]);
+        plot.area(svg, &values, &[], COLORS[0]);
         writeln!(
             svg,
             "<text x=\"{}\" y=\"{}\" font-size=\"26\" text-anchor=\"middle\" fill=\"#fff\">{last}</text>",
@@ -132,23 +190,25 @@ impl<'p> Chart<'p> {
         let tops =
             if stacked { stack(series) } else { series.iter().map(|(_, it)| finite(it)).collect() };
         let most = tops.iter().flatten().map(|(_, value)| *value).fold(0.0, f64::max);
+        let most = if most > 0.0 { most } else { 1.0 };
         let step = grid_step(most);
         let plot = Plot {
             left: x + 52.0,
             top: y + 28.0,
             width: width - 62.0,
-            height: height - 84.0,
+            height: height - 50.0 - LEGEND_HEIGHT,
             most: (most / step).ceil().max(1.0) * step,
             time: self.time,
         };
         self.axes(svg, &plot, step);
+        self.annotations(svg, &plot);
         for (n, top) in tops.iter().enumerate().rev() {
             let below: &[(f64, f64)] = if stacked && n > 0 { &tops[n - 1] } else { &[] };
-            let colour = colour(&series[n].0, n);
+            let color = self.color(&series[n].0, n);
             if stacked {
-                plot.area(svg, top, below, colour);
+                plot.area(svg, top, below, color);
             }
-            plot.line(svg, top, colour);
+            plot.line(svg, top, color);
         }
         self.legend(svg, series);
     }
@@ -183,27 +243,60 @@ impl<'p> Chart<'p> {
         }
     }
 
-    /// At most two lines of names, as far as they fit.
+    /// The series by their last value, as in Grafana's table, with last value and maximum.
     fn legend(&self, svg: &mut String, series: &[Series]) {
         let [left, top, width, height] = self.place;
-        let (mut x, mut y) = (left + 10.0, top + height - 23.0);
-        for (n, (name, _)) in series.iter().enumerate() {
-            let room = 22.0 + 6.7 * f64::from(u32::try_from(name.len()).unwrap());
-            if x + room > left + width {
-                (x, y) = (left + 10.0, y + 14.0);
-            }
+        let mut rows: Vec<_> = series
+            .iter()
+            .enumerate()
+            .map(|(n, (name, values))| {
+                let values = finite(values);
+                let last = values.last().map_or(f64::NAN, |(_, value)| *value);
+                let most = values.iter().map(|(_, value)| *value).fold(f64::NAN, f64::max);
+                (name, n, last, most)
+            })
+            .collect();
+        rows.sort_by(|(_, _, one, _), (_, _, other, _)| other.total_cmp(one));
+        let mut y = top + height - LEGEND_HEIGHT + 12.0;
+        let columns = [left + width - 80.0, left + width - 12.0];
+        for (x, heading) in columns.iter().zip(["Last *", "Max"]) {
             writeln!(
                 svg,
-                "<rect x=\"{x:.1}\" y=\"{:.1}\" width=\"10\" height=\"3\" fill=\"{}\"/>\
-                 <text x=\"{:.1}\" y=\"{y:.1}\">{}</text>",
+                "<text x=\"{x}\" y=\"{y}\" text-anchor=\"end\" fill=\"#6e9fff\">{heading}</text>"
+            )
+            .unwrap();
+        }
+        let hidden = rows.len().saturating_sub(LEGEND_ROWS);
+        for (name, n, last, most) in rows.into_iter().take(LEGEND_ROWS) {
+            y += 14.0;
+            writeln!(
+                svg,
+                "<rect x=\"{}\" y=\"{}\" width=\"10\" height=\"3\" fill=\"{}\"/>\
+                 <text x=\"{}\" y=\"{y}\">{}</text>",
+                left + 10.0,
                 y - 5.0,
-                colour(name, n),
-                x + 14.0,
+                self.color(name, n),
+                left + 24.0,
                 escaped(name),
             )
             .unwrap();
-            x += room;
+            for (x, value) in columns.iter().zip([last, most]) {
+                let value = self.formatted(value);
+                writeln!(svg, "<text x=\"{x}\" y=\"{y}\" text-anchor=\"end\">{value}</text>")
+                    .unwrap();
+            }
         }
+        if hidden > 0 {
+            let y = top + height - LEGEND_HEIGHT + 12.0;
+            let x = left + 10.0;
+            writeln!(svg, "<text x=\"{x}\" y=\"{y}\" fill=\"#9a9ba6\">{hidden} more below</text>")
+                .unwrap();
+        }
+    }
+
+    /// The color of the override that matches the series.
+    fn color(&self, series: &str, n: usize) -> &'static str {
+        color_of(self.panel, series).map_or(COLORS[n % COLORS.len()], hex)
     }
 
     /// A value in the panel's unit.
@@ -211,11 +304,13 @@ impl<'p> Chart<'p> {
         let unit = self.panel["fieldConfig"]["defaults"]["unit"].as_str().unwrap();
         match unit {
             "s" if value == 0.0 => "0 s".to_owned(),
+            "s" if value >= 86_400.0 => format!("{} d", short(value / 86_400.0)),
             "s" if value < 0.001 => format!("{} µs", short(value * 1e6)),
             "s" if value < 1.0 => format!("{} ms", short(value * 1e3)),
             "s" => format!("{} s", short(value)),
             "percentunit" => format!("{} %", short(value * 100.0)),
-            "reqps" => format!("{}/s", short(value)),
+            "reqps" | "cps" => format!("{}/s", short(value)),
+            "bytes" => format!("{} MiB", short(value / 1_048_576.0)),
             _ => short(value),
         }
     }
@@ -237,23 +332,23 @@ impl Plot {
         })
     }
 
-    fn line(&self, svg: &mut String, values: &[(f64, f64)], colour: &str) {
+    fn line(&self, svg: &mut String, values: &[(f64, f64)], color: &str) {
         let points = self.points(values.iter());
         writeln!(
             svg,
-            "<polyline points=\"{points}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.3\"/>"
+            "<polyline points=\"{points}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"1.3\"/>"
         )
         .unwrap();
     }
 
     /// The area between `below`, or zero, and the values.
-    fn area(&self, svg: &mut String, values: &[(f64, f64)], below: &[(f64, f64)], colour: &str) {
+    fn area(&self, svg: &mut String, values: &[(f64, f64)], below: &[(f64, f64)], color: &str) {
         let base: Vec<_> = match below {
             [] => values.iter().map(|(time, _)| (*time, 0.0)).collect(),
             below => below.to_vec(),
         };
         let points = self.points(values.iter().chain(base.iter().rev()));
-        writeln!(svg, "<polygon points=\"{points}\" fill=\"{colour}\" fill-opacity=\"0.35\"/>")
+        writeln!(svg, "<polygon points=\"{points}\" fill=\"{color}\" fill-opacity=\"0.35\"/>")
             .unwrap();
     }
 }

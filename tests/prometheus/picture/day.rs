@@ -2,7 +2,7 @@
 //! minutes and recovers, and the day ends with a rush. The service is the real program; client auth
 //! tokens have a life of four minutes.
 
-use std::{net::SocketAddr, process::Stdio, time::Duration};
+use std::{net::SocketAddr, path::Path, process::Stdio, time::Duration};
 
 use serde_json::Value;
 use simulator::{ApiError, Fault, FaultRule, MintRequest, Running};
@@ -13,7 +13,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use crate::support::{Phone, with_timeout};
+use crate::support::{Client, with_timeout};
 
 /// Seconds.
 const LENGTH: u32 = 420;
@@ -40,7 +40,9 @@ impl Day {
         let simulator = simulator::start(config).await.unwrap();
         let files = tempfile::tempdir().unwrap();
         let settings = files.path().join("settings.toml");
-        std::fs::write(&settings, toml(&simulator)).unwrap();
+        let key = files.path().join("api-key");
+        std::fs::write(&key, "sim_key").unwrap();
+        std::fs::write(&settings, toml(&simulator, &key)).unwrap();
         let mut service = Command::new(env!("CARGO_BIN_EXE_juspay-bff"))
             .args(["serve", "--config"])
             .arg(settings)
@@ -124,8 +126,8 @@ impl Day {
 
     /// Sends a request with this access token, and ignores the response.
     fn send(&self, token: Option<String>) {
-        let phone = Phone::new(self.public, token);
-        tokio::spawn(async move { phone.me().await });
+        let client = Client::new(self.public, token);
+        tokio::spawn(async move { client.me().await });
     }
 }
 
@@ -140,12 +142,12 @@ fn status(status: u16) -> Fault {
     Fault::Status { status, headers: <_>::default(), body: String::new() }
 }
 
-fn toml(simulator: &Running) -> String {
+fn toml(simulator: &Running, key: &Path) -> String {
     format!(
         r#"
         server = {{ listen = "127.0.0.1:0", admin_listen = "127.0.0.1:0", max_waiting = 100 }}
         log.access = "off"
-        juspay = {{ base_url = "{juspay}", merchant_id = "sim_merchant", api_key = "sim_key", max_in_flight = 16 }}
+        juspay = {{ base_url = "{juspay}", merchant_id = "sim_merchant", api_key_file = "{key}", max_in_flight = 16 }}
         [auth.issuers.main]
         issuer = "{issuer}"
         discovery = true
@@ -153,6 +155,7 @@ fn toml(simulator: &Running) -> String {
         algorithms = ["ES256"]
         "#,
         juspay = simulator.simulator().base_url(),
+        key = key.display(),
         issuer = simulator.issuer().issuer_url(),
     )
 }

@@ -81,14 +81,14 @@ fn interim(status: u16, gap_ms: u64, response: &Response) -> Script {
 
 fn byte_by_byte(response: &Response) -> Script {
     let bytes = response.to_bytes();
-    let single = |at: usize| Step::Write(bytes.slice(at..at.saturating_add(1)));
+    let single = |at: usize| Step::Write(bytes.slice(at..=at));
     Script { steps: (0..bytes.len()).map(single).collect(), then: AfterResponse::KeepAlive }
 }
 
 /// The head up to the middle of a field.
 fn unfinished_head(response: &Response) -> Bytes {
     let head = response.head(Framing::None);
-    let end = head.len().saturating_sub(b"\r\n\r\n".len()).saturating_sub(1);
+    let end = head.len() - b"\r\n\r\n".len() - 1;
     Bytes::from(head).slice(..end)
 }
 
@@ -107,7 +107,7 @@ fn half_of(response: &Response) -> Bytes {
 fn cut(response: &Response, whole_json: bool) -> Bytes {
     let part = part(&response.body, whole_json);
     let lie = if whole_json { 10 } else { 0 };
-    let head = response.head(Framing::Length(response.body.len().saturating_add(lie)));
+    let head = response.head(Framing::Length(response.body.len() + lie));
     [head.as_slice(), &part].concat().into()
 }
 

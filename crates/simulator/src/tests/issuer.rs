@@ -212,13 +212,13 @@ async fn jwks_endpoint_can_fail_hang_and_count() {
     issuer.inject(JWKS_PATH, Some(1), broken);
     let jwks = "GET /jwks HTTP/1.1\r\n\r\n";
     assert_eq!(peer.exchange(jwks).await.body, "garbage");
-    let gate = issuer.hold(JWKS_PATH);
+    let latch = issuer.hold(JWKS_PATH);
     peer.send(jwks).await;
-    gate.arrived(1).await;
+    latch.arrived(1).await;
     let mut other = Peer::of(issuer.issuer_url()).await;
     assert_eq!(other.exchange("GET / HTTP/1.1\r\n\r\n").await.status, 200);
     assert!(peer.is_silent());
-    gate.release();
+    latch.release();
     assert!(peer.read_response().await.json()["keys"].is_array());
     issuer.inject(JWKS_PATH, None, Fault::Empty);
     assert_eq!(peer.exchange(jwks).await.body, "");

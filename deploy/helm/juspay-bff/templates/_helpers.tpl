@@ -1,25 +1,58 @@
+{{/* The name of all objects: fullnameOverride, or the release's name with the chart's. */}}
 {{- define "juspay-bff.name" -}}
-{{ .Release.Name | trunc 50 | trimSuffix "-" }}
+{{- $app := include "juspay-bff.app" . }}
+{{- $name := ternary .Release.Name (printf "%s-%s" .Release.Name $app) (contains $app .Release.Name) }}
+{{- .Values.fullnameOverride | default $name | trunc 50 | trimSuffix "-" }}
+{{- end }}
+
+{{/* The label app.kubernetes.io/name. */}}
+{{- define "juspay-bff.app" -}}
+{{ .Values.nameOverride | default .Chart.Name | trunc 50 | trimSuffix "-" }}
 {{- end }}
 
 {{- define "juspay-bff.labels" -}}
-app.kubernetes.io/name: juspay-bff
-app.kubernetes.io/instance: {{ .Release.Name }}
+{{ include "juspay-bff.pods" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
-{{/* Labels of all pods. */}}
+{{/* Labels that select all pods. */}}
 {{- define "juspay-bff.pods" -}}
-app.kubernetes.io/name: juspay-bff
+app.kubernetes.io/name: {{ include "juspay-bff.app" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
-{{/* Labels of the pods that serve requests. */}}
+{{/* Labels that select the pods that serve requests. */}}
 {{- define "juspay-bff.server" -}}
 {{ include "juspay-bff.pods" . }}
 app.kubernetes.io/component: server
+{{- end }}
+
+{{/* The port of settings.server.listen or admin_listen. Arguments: the root context and the key. */}}
+{{- define "juspay-bff.port" -}}
+{{- $default := get (dict "listen" "0.0.0.0:8080" "admin_listen" "0.0.0.0:9464") .key }}
+{{- $addresses := dig "server" .key $default .root.Values.settings }}
+{{- $port := "" }}
+{{- range kindIs "slice" $addresses | ternary $addresses (splitList "," (toString $addresses)) }}
+{{- $port = $port | default (regexFind "^(?:0\\.0\\.0\\.0|\\[::\\]):[0-9]+$" (trim .) | splitList ":" | last) }}
+{{- end }}
+{{- if not $port }}
+{{- fail (printf "settings.server.%s has no address that other pods reach: add one, such as %q" .key $default) }}
+{{- end }}
+{{- $port }}
+{{- end }}
+
+{{/* The path in settings.server.public_url, which the Ingress or HTTPRoute removes. */}}
+{{- define "juspay-bff.path" -}}
+{{ (urlParse .Values.settings.server.public_url).path | trimSuffix "/" }}
+{{- end }}
+
+{{- define "juspay-bff.serviceAccount" -}}
+{{ .Values.serviceAccount.name | default (ternary (include "juspay-bff.name" .) "default" .Values.serviceAccount.create) }}
 {{- end }}
 
 {{/*
@@ -57,6 +90,24 @@ Arguments: the name's prefix and the value.
 {{- concat $hosts .Values.networkPolicy.extraHosts | uniq | toJson }}
 {{- end }}
 
+{{/*
+The names that pods may resolve, as a JSON list: the hosts, and those that other network policies admit: istiod, also
+with the search domain, and the HTTP proxy.
+*/}}
+{{- define "juspay-bff.dnsNames" -}}
+{{- $names := include "juspay-bff.hosts" . | fromJsonArray }}
+{{- if and .Values.istio.enabled (eq .Values.istio.mode "sidecar") }}
+{{- $istiod := printf "istiod.%s.svc" .Values.istio.namespace }}
+{{- $names = concat (list $istiod (printf "%s.cluster.local" $istiod)) $names }}
+{{- end }}
+{{- $proxy := (urlParse (dig "juspay" "egress_proxy" "" .Values.settings)).hostname }}
+{{- /* A name, not an address. */}}
+{{- with regexFind "^[^:]*[a-zA-Z][^:]*$" $proxy }}
+{{- $names = append $names . }}
+{{- end }}
+{{- uniq $names | toJson }}
+{{- end }}
+
 {{/* The peers of a NetworkPolicy rule, as a list. Arguments: peers, and the namespace to use without them. */}}
 {{- define "juspay-bff.peers" -}}
 {{- $namespace := dict "namespaceSelector" (dict "matchLabels" (dict "kubernetes.io/metadata.name" .namespace)) }}
@@ -91,11 +142,16 @@ Arguments: the name's prefix and the value.
 {{/* The container of the server and of the test. Arguments: the root context and the program's arguments. */}}
 {{- define "juspay-bff.container" -}}
 name: juspay-bff
-image: "{{ .root.Values.image.repository }}:{{ .root.Values.image.tag | default .root.Chart.AppVersion }}"
+{{- with .root.Values.image }}
+image: "{{ .repository }}:{{ .tag | default $.root.Chart.AppVersion }}{{ with .digest }}@{{ . }}{{ end }}"
+{{- end }}
 imagePullPolicy: {{ .root.Values.image.pullPolicy }}
 args: {{ toJson .arguments }}
 envFrom:
   - configMapRef: {name: {{ include "juspay-bff.name" .root }}-site}
+{{- with .root.Values.extraEnv }}
+env: {{- toYaml . | nindent 2 }}
+{{- end }}
 resources: {{- toYaml .root.Values.resources | nindent 2 }}
 securityContext:
   allowPrivilegeEscalation: false
@@ -105,11 +161,14 @@ volumeMounts:
   - {name: juspay-bff-settings, mountPath: /etc/juspay-bff, readOnly: true}
   # The whole Secret: a subPath mount is not updated when the Secret changes.
   - {name: juspay-bff-secrets, mountPath: /run/secrets/juspay-bff, readOnly: true}
+  {{- with .root.Values.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end }}
 
 {{/* The pod spec of the server and of the test. */}}
 {{- define "juspay-bff.pod" -}}
-serviceAccountName: {{ include "juspay-bff.name" . }}
+serviceAccountName: {{ include "juspay-bff.serviceAccount" . }}
 automountServiceAccountToken: false
 enableServiceLinks: false
 {{- with .Values.imagePullSecrets }}
@@ -120,17 +179,20 @@ dnsConfig:
   options: [{name: ndots, value: "1"}]
 securityContext:
   runAsNonRoot: true
-  {{- range $key, $id := .Values.podSecurityContext }}
-  {{- if $id }}
-  {{ $key }}: {{ int64 $id }}
-  {{- end }}
-  {{- end }}
   seccompProfile: {type: RuntimeDefault}
+  {{- range $key, $value := .Values.podSecurityContext }}
+  {{- if not (kindIs "invalid" $value) }}
+  {{ $key }}: {{ toJson $value }}
+  {{- end }}
+  {{- end }}
 {{- with .Values.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .Values.tolerations }}
 tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.affinity }}
+affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .Values.priorityClassName }}
 priorityClassName: {{ . }}
@@ -139,5 +201,8 @@ volumes:
   - name: juspay-bff-settings
     configMap: {name: {{ include "juspay-bff.name" . }}-settings}
   - name: juspay-bff-secrets
-    secret: {secretName: {{ .Values.secretName }}, defaultMode: 0440}
+    secret: {secretName: {{ .Values.existingSecret }}, defaultMode: 0440}
+  {{- with .Values.extraVolumes }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end }}

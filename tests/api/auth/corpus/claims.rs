@@ -48,7 +48,7 @@ fn issuers(forge: &Forge<'_>, rows: &mut Vec<Row>) {
         json!(iss.replacen("http", "h\u{200b}ttp", 1)),
         json!(iss.replacen(':', "%3A", 1)),
         json!(iss[..iss.len() - 1]),
-        json!(forge.stranger.issuer_url()),
+        json!(forge.untrusted_issuer.issuer_url()),
         json!("self"),
     ] {
         let token = forge.with_claims(&json!({ "iss": odd }));

@@ -103,7 +103,7 @@ fn by_secrets(forge: &Forge<'_>, both: &Both, rows: &mut Vec<Row>) {
     row("unknown_issuer", "both issuers".to_owned(), &hs512, &listed, HMAC_SHA512, SECRET);
     let brought = changed(
         header("HS512", &json!("a")),
-        &json!({"jwk": {"kty": "oct", "kid": "a", "k": base64url("own")}, "jku": forge.stranger.jwks_url()}),
+        &json!({"jwk": {"kty": "oct", "kid": "a", "k": base64url("own")}, "jku": forge.untrusted_issuer.jwks_url()}),
     );
     row("signature", "a secret as jwk".to_owned(), &brought, &both.shared, HMAC_SHA512, "own");
 }

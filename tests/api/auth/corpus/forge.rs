@@ -21,7 +21,7 @@ pub const AUDIENCE: &str = "juspay-bff-demo";
 pub struct Forge<'w> {
     pub world: &'w World,
     /// An issuer that no service trusts.
-    pub stranger: &'w Issuer,
+    pub untrusted_issuer: &'w Issuer,
     /// An address that must not be called.
     pub trap: SocketAddr,
     /// The kind of issuer whose tokens are forged.
@@ -35,12 +35,12 @@ pub struct Forge<'w> {
 impl<'w> Forge<'w> {
     pub fn new(
         world: &'w World,
-        stranger: &'w Issuer,
+        untrusted_issuer: &'w Issuer,
         trap: SocketAddr,
         kind: IssuerKind,
         audience_claim: &'static str,
     ) -> Self {
-        Self { world, stranger, trap, kind, audience_claim, responses: RefCell::default() }
+        Self { world, untrusted_issuer, trap, kind, audience_claim, responses: RefCell::default() }
     }
 
     /// The `iss` of the issuer's tokens.
@@ -159,17 +159,19 @@ impl<'w> Forge<'w> {
     }
 
     /// Signed by the untrusted issuer, for the trusted issuer's customer.
-    pub fn by_stranger(&self, header: &Value) -> String {
+    pub fn by_untrusted_issuer(&self, header: &Value) -> String {
         if self.kind == IssuerKind::Hmac {
             return mac(
                 header,
                 &self.claims(),
                 HMAC_SHA512,
-                "the stranger's own".repeat(4).as_bytes(),
+                "the untrusted issuer's own".repeat(4).as_bytes(),
             );
         }
         let claims = self.claims().to_string();
-        self.stranger.sign_raw(&header.to_string(), &claims, Algorithm::ES256).expect("a token")
+        self.untrusted_issuer
+            .sign_raw(&header.to_string(), &claims, Algorithm::ES256)
+            .expect("a token")
     }
 
     /// The issuer's public key of that type.

@@ -10,35 +10,35 @@ use super::{
 };
 
 pub fn brought_along(forge: &Forge<'_>) -> Vec<Row> {
-    let own = forge.stranger.jwks()["keys"][0].clone();
+    let own = forge.untrusted_issuer.jwks()["keys"][0].clone();
     let trap = |path: &str| format!("http://{}/{path}", forge.trap);
-    let own_kid = forge.stranger.kid(Algorithm::ES256).unwrap();
+    let own_kid = forge.untrusted_issuer.kid(Algorithm::ES256).unwrap();
     let mut rows = Vec::new();
     let brought = [
         ("jwk", json!({ "jwk": own })),
         ("a set", json!({"jwks": {"keys": [own]}})),
         ("a key as kid's neighbour", json!({"keys": [own]})),
         ("jku", json!({"jku": trap("jwks")})),
-        ("jku at the stranger's", json!({"jku": forge.stranger.jwks_url()})),
+        ("jku at the untrusted issuer's", json!({"jku": forge.untrusted_issuer.jwks_url()})),
         ("jku with our name in it", json!({"jku": format!("{}@{}", forge.iss(), forge.trap)})),
         ("x5u", json!({"x5u": trap("cert.pem")})),
         ("x5c", json!({"x5c": ["MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8A"]})),
         ("x5t", json!({"x5t": "AAAAAAAAAAAAAAAAAAAAAAAAAAA", "x5t#S256": "AAAA"})),
         ("all at once", json!({"jwk": own, "jku": trap("a"), "x5u": trap("b"), "x5c": ["AAAA"]})),
-        ("iss in the header", json!({"iss": forge.stranger.issuer_url()})),
+        ("iss in the header", json!({"iss": forge.untrusted_issuer.issuer_url()})),
         ("nothing", json!({})),
     ];
     for (what, members) in &brought {
         for (kid, which) in [(forge.header()["kid"].clone(), "our kid"), (Value::Null, "no kid")] {
             let header = changed(changed(forge.header(), members), &json!({ "kid": kid }));
             let what = format!("{what}, with {which}");
-            rows.push(Row::invalid("signature", what, forge.by_stranger(&header)));
+            rows.push(Row::invalid("signature", what, forge.by_untrusted_issuer(&header)));
         }
     }
     for (what, members) in &brought {
         let header = changed(changed(forge.header(), members), &json!({ "kid": own_kid }));
-        let what = format!("{what}, with the stranger's kid");
-        rows.push(Row::invalid("unknown_key", what, forge.by_stranger(&header)));
+        let what = format!("{what}, with the untrusted issuer's kid");
+        rows.push(Row::invalid("unknown_key", what, forge.by_untrusted_issuer(&header)));
     }
     rows
 }

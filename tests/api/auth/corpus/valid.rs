@@ -39,14 +39,14 @@ fn alice(what: impl Into<String>, token: String) -> ValidToken {
 
 fn headers(forge: &Forge<'_>, rows: &mut Vec<ValidToken>) {
     let trap = format!("http://{}/", forge.trap);
-    let stranger = forge.stranger.jwks()["keys"][0].clone();
+    let untrusted_key = forge.untrusted_issuer.jwks()["keys"][0].clone();
     for changes in [
         json!({"typ": "AT+JWT"}),
         json!({"typ": "application/at+jwt"}),
         json!({"typ": "JWT"}),
         json!({"typ": null}),
         json!({"kid": null}),
-        json!({ "jwk": stranger }),
+        json!({ "jwk": untrusted_key }),
         json!({"jku": trap, "x5u": trap, "x5c": ["AAAA"], "x5t": 1}),
         json!({"cty": "JWT"}),
         json!({"Crit": ["exp"], "ZIP": "DEF"}),

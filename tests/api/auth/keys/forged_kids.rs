@@ -19,7 +19,7 @@ fn issued_before(world: &World, age: i64) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn unknown_kids_of_old_tokens_are_a_401_and_never_a_503() {
     let world = World::new().await;
-    let known = world.phone("alice");
+    let known = world.client("alice");
     assert_eq!(known.me().await.status, 200);
     world.clock.advance(Duration::from_secs(60));
     let forged = |number: usize| {
@@ -27,11 +27,11 @@ async fn unknown_kids_of_old_tokens_are_a_401_and_never_a_503() {
         header["kid"] = json!(format!("random-{number}"));
         world.issuer().sign_raw(&header.to_string(), &claims, Algorithm::ES256).unwrap()
     };
-    let first = world.phone_holding(&forged(0)).me().await;
+    let first = world.client_with_token(&forged(0)).me().await;
     assert_rejected("the first", &first, 401, "invalid_token", Some(INVALID_TOKEN));
     let fetches = world.issuer().calls(JWKS_PATH);
     for number in 1..200 {
-        let reply = world.phone_holding(&forged(number)).me().await;
+        let reply = world.client_with_token(&forged(number)).me().await;
         assert_rejected("a random kid", &reply, 401, "invalid_token", Some(INVALID_TOKEN));
     }
     assert_eq!(world.issuer().calls(JWKS_PATH), fetches, "one per cool-down");
@@ -40,9 +40,9 @@ async fn unknown_kids_of_old_tokens_are_a_401_and_never_a_503() {
 
     // The key may exist if it was added since, as may tokens signed with it.
     world.issuer().rotate(true).unwrap();
-    let new = world.phone("alice");
+    let new = world.client("alice");
     unavailable(&new.me().await);
-    let reply = world.phone_holding(&forged(200)).me().await;
+    let reply = world.client_with_token(&forged(200)).me().await;
     assert_rejected("during the rotation", &reply, 401, "invalid_token", Some(INVALID_TOKEN));
     assert_eq!(known.me().await.status, 200);
     world.clock.advance(COOLDOWN);
@@ -57,7 +57,7 @@ async fn unknown_kids_are_a_401_for_old_tokens_and_a_503_without_iat() {
         let mut header = header(world.issuer());
         header["kid"] = json!(kid);
         let token = world.issuer().sign_raw(&header.to_string(), claims, Algorithm::ES256);
-        world.phone_holding(&token.unwrap())
+        world.client_with_token(&token.unwrap())
     };
     let first = with_kid("first", &issued_before(&world, 0)).me().await;
     assert_rejected("the first", &first, 401, "invalid_token", Some(INVALID_TOKEN));

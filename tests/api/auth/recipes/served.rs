@@ -31,9 +31,9 @@ pub struct Served {
 }
 
 /// An issuer that no service trusts.
-pub struct Stranger(Running);
+pub struct UntrustedIssuer(Running);
 
-impl Stranger {
+impl UntrustedIssuer {
     pub async fn new() -> Self {
         Self(simulator::start(simulator::Config::on_free_ports()).await.expect("free ports"))
     }
@@ -144,9 +144,9 @@ impl Served {
     }
 
     /// Signed by another key, or with another secret.
-    pub fn forged(&self, stranger: &Stranger, claims: &Value) -> String {
+    pub fn forged(&self, untrusted: &UntrustedIssuer, claims: &Value) -> String {
         match self.algorithm() {
-            Some(algorithm) => sign(stranger.0.issuer(), &self.header(), claims, algorithm),
+            Some(algorithm) => sign(untrusted.0.issuer(), &self.header(), claims, algorithm),
             None => mac(&self.header(), claims, HMAC_SHA256, OTHER_SECRET.as_bytes()),
         }
     }
@@ -204,7 +204,7 @@ pub fn with(mut claims: Value, path: &str, value: Option<Value>) -> Value {
     claims
 }
 
-#[expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "a time in seconds")]
+#[expect(clippy::cast_possible_truncation, reason = "a time in seconds")]
 fn whole(seconds: f64) -> i64 {
     seconds.floor() as i64
 }

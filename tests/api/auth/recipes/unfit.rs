@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     mistakes::named_by_the_document,
-    served::{Served, Stranger, with},
+    served::{Served, UntrustedIssuer, with},
 };
 use crate::auth::corpus::{changed, explained_as};
 
@@ -18,7 +18,7 @@ pub struct Row {
 }
 
 /// Created when needed, because times are exact to the second.
-type Group = fn(&Served, &Stranger) -> Vec<Row>;
+type Group = fn(&Served, &UntrustedIssuer) -> Vec<Row>;
 
 pub const GROUPS: [Group; 9] = [
     |served, _| of_another_audience(served),
@@ -49,7 +49,7 @@ impl Row {
         let what = format!("{}: {}", served.recipe.heading, self.what);
         let series = format!("juspay_bff_auth_failures_total{{reason=\"{}\"}}", self.reason);
         let before = served.world.count(&series).await;
-        let reply = served.world.phone_holding(&self.token).me().await;
+        let reply = served.world.client_with_token(&self.token).me().await;
         assert_eq!(reply.status, self.status, "{what}");
         assert_eq!(reply.code(), self.code, "{what}");
         assert_eq!(served.world.count(&series).await, before + 1, "{what}: not {}", self.reason);
@@ -182,8 +182,8 @@ fn too_old(served: &Served) -> Vec<Row> {
     rows
 }
 
-fn by_another_key(served: &Served, stranger: &Stranger) -> Vec<Row> {
-    let token = served.forged(stranger, &served.claims());
+fn by_another_key(served: &Served, untrusted: &UntrustedIssuer) -> Vec<Row> {
+    let token = served.forged(untrusted, &served.claims());
     vec![Row::invalid("another key", "signature", token)]
 }
 
