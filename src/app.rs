@@ -5,6 +5,7 @@
 //! public listener accepts waiting connections, closes, and responds to all accepted requests. The admin
 //! listener closes last, so that operators can observe the end.
 
+mod replicas;
 mod secrets;
 
 use std::{fmt, future::Future, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
@@ -14,7 +15,7 @@ use actix_service::{fn_factory_with_config, fn_service};
 use actix_web::{App, dev::AppConfig, middleware::from_fn, rt, web};
 use futures_util::future::ready;
 
-use self::secrets::Secrets;
+use self::{replicas::Replicas, secrets::Secrets};
 use crate::{
     admin::{self, Admin},
     auth::{Authenticator, JwksRefreshers},
@@ -86,6 +87,10 @@ pub enum StartError {
     /// The issuers' keys.
     #[error("auth: {0}")]
     Auth(#[from] crate::auth::SetUpError),
+    /// The shared tier.
+    #[cfg(feature = "shared")]
+    #[error("shared: {0}")]
+    Shared(#[from] crate::shared::redis::SetUpError),
     /// The exporter of spans.
     #[error(transparent)]
     Traces(#[from] traces::StartError),
@@ -99,6 +104,7 @@ struct AppState {
     authenticator: Arc<Authenticator>,
     refreshers: JwksRefreshers,
     cache: CustomerCache,
+    replicas: Option<Replicas>,
     limit: Arc<CustomerRateLimit>,
     juspay: Arc<Juspay>,
     resilience: Arc<Resilience>,
@@ -134,11 +140,17 @@ impl AppState {
         .with_proxy_credentials(secrets.egress_proxy_credentials.clone());
         let resilience =
             Resilience::new(settings.juspay.clone(), Arc::clone(&clock), Arc::clone(&metrics));
+        let (replicas, files) = replicas::open(settings, &clock, &metrics)?.unzip();
+        secrets.shared_tier = files.unwrap_or_default();
+        let tier = replicas.as_ref().map(Replicas::tier);
+        let cache =
+            CustomerCache::new(settings, &limits, tier, Arc::clone(&clock), Arc::clone(&metrics));
         let refs = secrets.customer_ref_key.as_ref();
         Ok(Self {
             authenticator: Arc::new(authenticator),
             refreshers,
-            cache: CustomerCache::new(settings, &limits, Arc::clone(&clock), Arc::clone(&metrics)),
+            cache,
+            replicas,
             limit: Arc::new(CustomerRateLimit::new(
                 settings.limits.per_customer,
                 Arc::clone(&clock),
@@ -229,6 +241,8 @@ impl Application {
             authenticator,
             refreshers,
             cache,
+            replicas,
+            resilience,
             limit,
             secrets,
             clock,
@@ -238,7 +252,16 @@ impl Application {
             ..
         } = state;
         let polling = Polling::new(settings.secrets.poll, &clock, &reload);
+        let following = replicas.map(|replicas| {
+            let authenticator = Arc::clone(&authenticator);
+            replicas.follow(authenticator, cache.clone(), resilience, Arc::clone(&clock))
+        });
         let background = [
+            rt::spawn(async move {
+                if let Some(following) = following {
+                    following.await;
+                }
+            }),
             rt::spawn(refreshers.run()),
             rt::spawn(watch_revocations(
                 Arc::clone(&authenticator),
@@ -288,7 +311,7 @@ async fn watch_revocations(
         polling.due().await;
         let Some(customers) = authenticator.reload_revocations().await else { return };
         for customer in customers {
-            cache.purge(&customer);
+            cache.purge_everywhere(&customer).await;
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Customers by key, with their client auth tokens: from memory, or fetched once.
 //!
 //! `lookup` has the parameters and results, `plan` decides how to respond, `fetch` fetches from Juspay,
-//! `store` has the cached customers, `link` finds one again without a lookup, `backoff` remembers failed
+//! `replication` through the shared tier, `store` has the cached customers, `link` finds one again without a lookup, `backoff` remembers failed
 //! fetches, and [`lifetime`] determines how long a token is valid. The cache knows no HTTP, and reads the
 //! time only from its [`Clock`].
 
@@ -14,18 +14,21 @@ pub mod lifetime;
 mod link;
 mod lookup;
 mod plan;
+mod replication;
 mod store;
 #[cfg(test)]
 mod tests;
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
 use self::{
     fetch::{FetchOutcome, Fetcher},
     lookup::Counts,
-    plan::{FetchReason, Plan, PlanRules},
+    plan::{FetchReason, Plan, PlanRules, need_newer_than},
+    replication::{HandOuts, Purpose},
     store::{Entry, Slot},
 };
 pub use self::{
@@ -42,7 +45,8 @@ use crate::{
     juspay::{CustomerApi, JuspayError},
     metrics::{self, Metrics, Series as _},
     rate_limit::CustomerRateLimit,
-    settings,
+    settings::{self, Rate},
+    shared::{News, SharedTier, Unreached, Version},
     single_flight::{Join, Waiter},
     traces::{Kind, Parent, Span},
 };
@@ -61,6 +65,28 @@ fn lookup_span(trace: &Parent) -> Span {
     trace.begin("look up customer", Kind::Internal)
 }
 
+/// What a purge did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Purged {
+    /// The customers that it removed from this process.
+    pub number: u64,
+    /// Whether the shared tier was reached, if there is one. If not, other replicas may still have them.
+    pub is_shared: Option<bool>,
+}
+
+impl Purged {
+    async fn new(
+        number: u64,
+        purging: Option<impl Future<Output = Result<(), Unreached>>>,
+    ) -> Self {
+        let is_shared = match purging {
+            Some(purging) => Some(purging.await.is_ok()),
+            None => None,
+        };
+        Self { number, is_shared }
+    }
+}
+
 /// The cached customers, shared by all workers.
 #[derive(Debug, Clone)]
 pub struct CustomerCache {
@@ -75,6 +101,10 @@ struct Shared {
     fetcher: Arc<Fetcher>,
     /// Limits fetches that replace a usable token (`limits.force_refresh_per_customer`).
     force_refreshes: CustomerRateLimit,
+    /// The same limit, for the shared tier.
+    force_refresh_rate: Option<Rate>,
+    /// Set if there is a shared tier.
+    hand_outs: Option<HandOuts>,
     waiting: FairLimit<CustomerId>,
     /// Limits fetches that requests wait for (`server.max_waiting`).
     fetch_permits: Arc<Semaphore>,
@@ -89,6 +119,7 @@ impl CustomerCache {
     pub fn new(
         settings: &settings::Settings,
         limits: &Limits,
+        tier: Option<Arc<dyn SharedTier>>,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -98,8 +129,10 @@ impl CustomerCache {
             merchant: settings.juspay.merchant_id.as_str().into(),
             rules: PlanRules::from(&settings.cache),
             deadline: settings.juspay.deadline,
-            fetcher: Arc::new(Fetcher::new(settings, Arc::clone(&clock), &metrics)),
+            hand_outs: tier.clone().map(HandOuts::new),
+            fetcher: Arc::new(Fetcher::new(settings, tier, Arc::clone(&clock), &metrics)),
             force_refreshes: CustomerRateLimit::new(force_refreshes, Arc::clone(&clock)),
+            force_refresh_rate: force_refreshes,
             waiting: limits.fair(),
             fetch_permits: Arc::clone(&limits.fetches),
             clock,
@@ -143,7 +176,7 @@ impl CustomerCache {
             let reason = match shared.rules.plan(cached.as_ref(), lookup, now) {
                 Plan::Serve { entry, refresh } => {
                     if refresh {
-                        self.refresh_in_background(&attempt, api);
+                        self.refresh_in_background(&attempt, &entry, api);
                     }
                     let detail = lookup.detail(&entry, now);
                     return Ok(shared.hit(&entry, detail, lookup, now));
@@ -272,7 +305,8 @@ impl CustomerCache {
             Join::Leader(leader, permit) => {
                 let waiter = leader.waiter();
                 let lookup = attempt.lookup.clone().within(attempt.span);
-                let fetch = Arc::clone(fetcher).fetch(leader, lookup, Rc::clone(api));
+                let purpose = self.shared.purpose(reason, attempt);
+                let fetch = Arc::clone(fetcher).fetch(leader, lookup, purpose, Rc::clone(api));
                 tokio::task::spawn_local(async move {
                     let _permit = permit;
                     fetch.await
@@ -283,13 +317,24 @@ impl CustomerCache {
     }
 
     /// Starts a fetch that no request waits for, unless one is running or has just finished.
-    fn refresh_in_background(&self, attempt: &Attempt<'_>, api: &Rc<dyn CustomerApi>) {
+    fn refresh_in_background(
+        &self,
+        attempt: &Attempt<'_>,
+        entry: &Entry,
+        api: &Rc<dyn CustomerApi>,
+    ) {
         let fetcher = &self.shared.fetcher;
         let permit = || fetcher.store.holds(attempt.key, attempt.cached).then_some(()).ok_or(());
         if let Ok(Join::Leader(leader, ())) = fetcher.fetches.join(attempt.key, permit) {
             let span = attempt.span.parent().begin("refresh customer", Kind::Internal);
             let lookup = attempt.lookup.clone().within(&span);
-            let fetch = Arc::clone(fetcher).fetch(leader, lookup, Rc::clone(api));
+            let purpose = Purpose {
+                need: need_newer_than(entry, attempt.now),
+                charge: None,
+                is_replacement: false,
+                lacks_fallback: false,
+            };
+            let fetch = Arc::clone(fetcher).fetch(leader, lookup, purpose, Rc::clone(api));
             let metrics = Arc::clone(&self.shared.metrics);
             tokio::task::spawn_local(async move {
                 let outcome = refresh_outcome(fetch.await.as_ref());
@@ -299,7 +344,42 @@ impl CustomerCache {
         }
     }
 
-    /// Removes a customer, so that later requests fetch it again. Returns whether it was cached.
+    /// Removes a customer here and in the shared tier, so that later requests on any replica fetch it
+    /// again.
+    pub async fn purge_everywhere(&self, customer: &CustomerId) -> Purged {
+        let number = u64::from(self.purge(customer));
+        let purging = self.shared.fetcher.tier.as_ref().map(|tier| tier.purge(customer));
+        Purged::new(number, purging).await
+    }
+
+    /// Removes all customers here and in the shared tier.
+    pub async fn purge_all_everywhere(&self) -> Purged {
+        let number = self.purge_all();
+        let purging = self.shared.fetcher.tier.as_ref().map(|tier| tier.purge_all());
+        Purged::new(number, purging).await
+    }
+
+    /// Removes the customer's token if it is older than this version, because it no longer works.
+    pub fn forget_older(&self, customer: &CustomerId, version: Version) {
+        self.shared.fetcher.forget_older(&self.key(customer), version);
+    }
+
+    /// Announces a revocation, as JSON, to the other replicas. Returns whether the shared tier has it.
+    pub async fn announce_revocation(&self, entry: String, expires: Timestamp) -> bool {
+        match &self.shared.fetcher.tier {
+            Some(tier) => tier.announce(News::Revoked(entry, expires)).await.is_ok(),
+            None => false,
+        }
+    }
+
+    /// Reports hand-outs to the shared tier until dropped; without one, does nothing.
+    pub async fn report_hand_outs(&self) {
+        if let Some(hand_outs) = &self.shared.hand_outs {
+            hand_outs.run().await;
+        }
+    }
+
+    /// Removes a customer from this process. Returns whether it was cached.
     pub fn purge(&self, customer: &CustomerId) -> bool {
         let Fetcher { fetches, store, failures, .. } = &*self.shared.fetcher;
         let key = self.key(customer);
@@ -309,7 +389,7 @@ impl CustomerCache {
         })
     }
 
-    /// Removes all customers, and returns their number. Their memory is free when this returns, or
+    /// Removes all customers from this process, and returns their number. Their memory is free when this returns, or
     /// after the next pause of a running sweep.
     pub fn purge_all(&self) -> u64 {
         let Fetcher { fetches, store, failures, .. } = &*self.shared.fetcher;
@@ -383,6 +463,20 @@ impl CustomerCache {
 
     fn key(&self, customer: &CustomerId) -> CustomerKey {
         CustomerKey { merchant: Arc::clone(&self.shared.merchant), customer: customer.clone() }
+    }
+}
+
+impl Shared {
+    fn purpose(&self, reason: &FetchReason, attempt: &Attempt<'_>) -> Purpose {
+        let Attempt { lookup, now, .. } = attempt;
+        // Without a token here, the tier may have one that `no-cache` replaces.
+        let may_replace = reason.replaceable().is_some() || lookup.freshness.no_cache;
+        Purpose {
+            need: reason.need(self.rules, lookup, *now),
+            charge: self.force_refresh_rate.filter(|_| may_replace),
+            is_replacement: lookup.freshness.no_cache,
+            lacks_fallback: matches!(reason, FetchReason::NothingUsable(_)),
+        }
     }
 }
 

@@ -25,6 +25,7 @@ use std::{fmt::Debug, time::Duration};
 
 use futures_util::future::LocalBoxFuture;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     clock::Monotonic,
@@ -80,8 +81,9 @@ pub struct CustomerResponse {
     pub date: Option<Timestamp>,
 }
 
-/// Why a call to Juspay failed. Contains nothing secret or personal.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// Why a call to Juspay failed. Contains nothing secret or personal. Replicas share it, so the names of
+/// variants are part of the protocol between versions: a replica that doesn't know one calls Juspay itself.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum JuspayError {
     /// Juspay has no such customer (`object_not_found`).
     #[error("Juspay has no such customer")]
@@ -120,7 +122,7 @@ pub enum JuspayError {
 }
 
 /// What sent a 401 or 403.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RejectedBy {
     /// Juspay itself, with its documented JSON.
     Juspay,
@@ -134,7 +136,7 @@ pub enum RejectedBy {
 pub type RetryAfter = Duration;
 
 /// Why a connection to Juspay failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum ConnectionFailure {
     /// The host name can't be resolved.
     #[error("host name lookup failed")]
@@ -157,7 +159,7 @@ pub enum ConnectionFailure {
 }
 
 /// Why `juspay.egress_proxy` opened no tunnel to Juspay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum ProxyFailure {
     /// No connection to the proxy.
     #[error("no connection to the egress proxy")]
@@ -174,7 +176,7 @@ pub enum ProxyFailure {
 }
 
 /// Why a response from Juspay can't be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum InvalidResponse {
     /// An unsolicited 1xx.
     #[error("an unexpected interim response (1xx)")]
@@ -390,6 +392,19 @@ impl ProxyFailure {
 }
 
 impl InvalidResponse {
+    /// Whether the response has the customer, without a usable token.
+    #[must_use]
+    pub const fn lacks_only_token(self) -> bool {
+        matches!(
+            self,
+            Self::MalformedToken
+                | Self::NoToken
+                | Self::NoExpiry
+                | Self::TooShortLived
+                | Self::ClockAhead(_)
+        )
+    }
+
     /// The `cause` field of the request log.
     const fn cause(self) -> &'static str {
         match self {

@@ -179,6 +179,24 @@ impl Entry {
     pub fn parse(text: &[u8]) -> Result<Self, EntryError> {
         json::object::<RawEntry>(text).map_err(|_| EntryError::Shape)?.entry()
     }
+
+    /// The entry as JSON, which [`Self::parse`] reads.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let (claim, id) = match &self.target {
+            Target::Subject { sub, .. } => ("sub", sub),
+            Target::Token(jti) => ("jti", jti),
+            Target::Session(sid) => ("sid", sid),
+        };
+        let mut json = serde_json::Map::new();
+        json.insert("issuer".to_owned(), (*self.issuer).into());
+        json.insert(claim.to_owned(), (**id).into());
+        if let Target::Subject { issued_before, .. } = &self.target {
+            json.insert("issued_before".to_owned(), issued_before.to_string().into());
+        }
+        json.insert("expires".to_owned(), self.expires.to_string().into());
+        serde_json::Value::Object(json).to_string()
+    }
 }
 
 impl RawEntry {

@@ -15,8 +15,6 @@
 //! response is [`LookUp::Away`], never an error. A token's life never gets longer (promise P3), and
 //! entries are encrypted and bound to their customer (promises P1 and P2).
 
-#[cfg(test)]
-pub mod fake;
 #[cfg(feature = "shared")]
 pub mod redis;
 pub mod wait;
@@ -77,7 +75,8 @@ pub struct Request {
     pub customer: CustomerId,
     /// What a value must fulfill.
     pub need: Need,
-    /// The rate limit that taking a lease is charged to (`limits.force_refresh_per_customer`).
+    /// The rate limit that a lease is charged to if a usable value would be replaced
+    /// (`limits.force_refresh_per_customer`).
     pub charge: Option<Rate>,
     /// The lease that the caller has been waiting for. Its failure is the caller's failure too.
     pub waited_for: Option<LeaseId>,
@@ -111,8 +110,8 @@ pub enum LookUp {
     Elsewhere(LeaseId, Option<SharedCustomer>),
     /// The fetch that the caller waited for has failed with this code.
     Failed(FailureCode),
-    /// The rate limit does not allow another fetch.
-    Limited,
+    /// The rate limit does not allow to replace the value, unless the caller has it, by another one.
+    Limited(Option<SharedCustomer>),
     /// The server is not available. With a lease, the look-up was sent and only its response is lost:
     /// the lease may be held, so the caller fetches, then stores or fails it like any other.
     Away(Option<Lease>),
@@ -222,7 +221,7 @@ pub enum Failure {
     Own(FailureCode),
 }
 
-/// A failure in the words of the caller: 1 to 64 visible ASCII characters. It is not encrypted.
+/// A failure in the words of the caller: 1 to 128 visible ASCII characters. It is not encrypted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailureCode(String);
 
@@ -230,7 +229,8 @@ impl FailureCode {
     /// Parses a code; `None` if it has other characters or another length.
     #[must_use]
     pub fn new(code: &str) -> Option<Self> {
-        let is_valid = (1..=64).contains(&code.len()) && code.bytes().all(|b| b.is_ascii_graphic());
+        let is_valid =
+            (1..=128).contains(&code.len()) && code.bytes().all(|b| b.is_ascii_graphic());
         is_valid.then(|| Self(code.to_owned()))
     }
 

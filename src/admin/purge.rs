@@ -23,16 +23,16 @@ pub(super) async fn purge(
     let purged = match json::object(&body) {
         Ok(Purge { customer_id: None, all: Some(true) }) => {
             admin.resilience.discard_rejections(None);
-            let purged = admin.cache.purge_all();
-            tracing::info!(purged, "cache purged for all customers");
+            let purged = admin.cache.purge_all_everywhere().await;
+            tracing::info!(purged = purged.number, "cache purged for all customers");
             purged
         }
         Ok(Purge { customer_id: Some(id), all: None }) => {
             let customer = CustomerId::parse(&id)
                 .map_err(|_| Problem::InvalidRequest("customer_id is not a valid customer id."))?;
             admin.resilience.discard_rejections(Some(&customer));
-            let purged = u64::from(admin.cache.purge(&customer));
-            tracing::info!(purged, "cache purged for one customer");
+            let purged = admin.cache.purge_everywhere(&customer).await;
+            tracing::info!(purged = purged.number, "cache purged for one customer");
             purged
         }
         _ => {
@@ -41,5 +41,10 @@ pub(super) async fn purge(
             ));
         }
     };
-    Ok(HttpResponse::Ok().json(json!({ "purged": purged })))
+    let mut body = json!({ "purged": purged.number });
+    if let (Some(is_shared), Some(body)) = (purged.is_shared, body.as_object_mut()) {
+        let reached = if is_shared { "purged" } else { "not_reached" };
+        body.insert("shared_tier".to_owned(), reached.into());
+    }
+    Ok(HttpResponse::Ok().json(body))
 }

@@ -28,14 +28,23 @@ pub(super) async fn revoke(
     let entry =
         Entry::parse(&body).map_err(EntryError::message).map_err(Problem::InvalidRequest)?;
     let expires = entry.expires;
-    let purged = purge(&admin, &admin.authenticator.revoke(entry).map_err(problem)?);
+    let customers = admin.authenticator.revoke(entry.clone()).map_err(problem)?;
+    let (purged, is_shared) = revoked(&admin, &customers, Some(&entry)).await;
     tracing::info!(purged, %expires, "access tokens revoked by POST /revocations");
+    let (kept, note) = if is_shared {
+        ("shared_tier", "Stored in the shared tier until it expires, for all replicas.")
+    } else {
+        (
+            "memory",
+            "Stored in this process's memory only, until it ends. To keep the entry and to share it \
+             with other replicas, add it to auth.revocations_file.",
+        )
+    };
     Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(json!({
         "expires": expires.to_string(),
         "purged": purged,
-        "kept": "memory",
-        "note": "Stored in this process's memory only, until it ends. To keep the entry and to \
-                 share it with other replicas, add it to auth.revocations_file.",
+        "kept": kept,
+        "note": note,
     })))
 }
 
@@ -49,9 +58,18 @@ const fn problem(error: RevokeError) -> Problem {
     }
 }
 
-/// Purges these customers. Returns how many were cached.
-fn purge(admin: &Admin, customers: &[CustomerId]) -> usize {
-    customers.iter().filter(|customer| admin.cache.purge(customer)).count()
+/// Purges these customers everywhere, and announces the entry to the other replicas. Returns how many were
+/// cached here, and whether the shared tier has the entry. The others purge what they learn to be revoked.
+async fn revoked(admin: &Admin, customers: &[CustomerId], entry: Option<&Entry>) -> (u64, bool) {
+    let is_announced = match entry {
+        Some(entry) => admin.cache.announce_revocation(entry.to_json(), entry.expires).await,
+        None => false,
+    };
+    let mut purged = 0;
+    for customer in customers {
+        purged += admin.cache.purge_everywhere(customer).await.number;
+    }
+    (purged, is_announced)
 }
 
 pub(super) async fn backchannel_logout(
@@ -62,8 +80,8 @@ pub(super) async fn backchannel_logout(
     let form = form.ok().filter(|_| is_form(&request));
     let Some(token) = form.and_then(|form| logout_token(&form)) else { return rejection() };
     match admin.authenticator.log_out(&token).await {
-        Ok(customers) => {
-            purge(&admin, &customers);
+        Ok((customers, entry)) => {
+            revoked(&admin, &customers, entry.as_ref()).await;
             HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).finish()
         }
         Err(_logged_and_counted) => rejection(),

@@ -13,7 +13,6 @@ use crate::{
 };
 
 /// All secrets. The API key may be in the settings; the others are in files.
-#[derive(Debug)]
 pub(super) struct Secrets {
     pub(super) api_key: Arc<Secret>,
     pub(super) api_key_next: Option<Arc<Secret>>,
@@ -27,6 +26,8 @@ pub(super) struct Secrets {
     pub(super) dpop_nonce_key: Option<Arc<Secret>>,
     /// Headers for the trace collector.
     pub(super) traces_headers: Option<Arc<Secret>>,
+    /// The keys of the shared tier, opened by it, with their names.
+    pub(super) shared_tier: Vec<(&'static str, Arc<dyn Reloadable>)>,
     pub(super) tls: Option<Arc<ServerTls>>,
 }
 
@@ -46,6 +47,7 @@ impl Secrets {
             hmac: Vec::new(),
             dpop_nonce_key: by_file(&settings.auth.dpop.nonce_key_file)?,
             traces_headers: by_file(&settings.traces.headers_file)?,
+            shared_tier: Vec::new(),
             tls: settings.server.tls.as_ref().map(ServerTls::open).transpose()?.map(Arc::new),
         })
     }
@@ -67,6 +69,9 @@ impl Secrets {
             if let Some(secret) = secret {
                 files.push((name.to_owned(), secret));
             }
+        }
+        for (name, keys) in self.shared_tier {
+            files.push((name.to_owned(), keys));
         }
         for (issuer, secrets) in self.hmac {
             files.push((format!("hmac_secret_{issuer}"), secrets));

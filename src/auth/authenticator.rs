@@ -392,11 +392,20 @@ impl Authenticator {
         Some(self.affected(&added))
     }
 
-    /// Revokes what a logout token names. Returns the customers to forget.
+    /// The revocations in memory that are in force.
+    #[must_use]
+    pub fn revocations_in_memory(&self) -> Vec<Entry> {
+        self.revocations.in_memory()
+    }
+
+    /// Revokes what a logout token names. Returns the customers to forget, and the entry.
     ///
     /// # Errors
     /// If the token is not accepted. The failure has been counted and logged.
-    pub async fn log_out(&self, token: &str) -> Result<Vec<CustomerId>, LogoutError> {
+    pub async fn log_out(
+        &self,
+        token: &str,
+    ) -> Result<(Vec<CustomerId>, Option<Entry>), LogoutError> {
         let logged_out = self.log_out_uncounted(token).await;
         let outcome = logged_out.as_ref().map_or_else(LogoutError::outcome, |_| LOGOUT_SUCCESS);
         self.metrics.auth.logouts.with_label_values(&[outcome]).inc();
@@ -404,10 +413,11 @@ impl Authenticator {
             Ok(_) => tracing::info!("logout token accepted"),
             Err(error) => tracing::warn!(outcome, "logout token rejected: {error}"),
         }
-        Ok(self.affected(&logged_out?))
+        let (added, entry) = logged_out?;
+        Ok((self.affected(&added), entry))
     }
 
-    async fn log_out_uncounted(&self, token: &str) -> Result<List, LogoutError> {
+    async fn log_out_uncounted(&self, token: &str) -> Result<(List, Option<Entry>), LogoutError> {
         let rejected = |reason: Reason| LogoutError::from(AuthError::from(reason));
         if token.len() > self.max_token_bytes {
             return Err(AuthError::TokenTooLarge.into());

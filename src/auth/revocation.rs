@@ -139,9 +139,13 @@ impl Revocations {
         )
     }
 
-    /// Adds an issuer's logout token to memory. Returns what it newly revokes. A token is accepted
-    /// once.
-    pub(super) fn log_out(&self, issuer: usize, logout: Logout) -> Result<List, LogoutError> {
+    /// Adds an issuer's logout token to memory. Returns what it newly revokes, and the entry. A token is
+    /// accepted once.
+    pub(super) fn log_out(
+        &self,
+        issuer: usize,
+        logout: Logout,
+    ) -> Result<(List, Option<Entry>), LogoutError> {
         let now = self.clock.now();
         let mut lists = self.write();
         let key = (issuer, logout.jti);
@@ -155,10 +159,10 @@ impl Revocations {
             return Err(RevokeError::Full.into());
         }
         let expires = later(now, self.settings.logout_ttl);
-        let added =
-            self.add_to_memory(&mut lists, &Item { issuer, target: logout.target, expires })?;
+        let item = Item { issuer, target: logout.target, expires };
+        let added = self.add_to_memory(&mut lists, &item)?;
         lists.logouts.insert(key, logout.end);
-        Ok(added)
+        Ok((added, self.entry(item)))
     }
 
     fn add_to_memory(&self, lists: &mut Lists, item: &Item) -> Result<List, RevokeError> {
@@ -182,6 +186,20 @@ impl Revocations {
             self.announce();
         }
         Ok(added)
+    }
+
+    /// The entries in memory that are in force.
+    pub(super) fn in_memory(&self) -> Vec<Entry> {
+        let now = self.clock.now();
+        let lists = self.read();
+        let items = lists.memory.items().filter(|item| now < item.expires);
+        items.filter_map(|item| self.entry(item)).collect()
+    }
+
+    /// The entry with the issuer's name in the settings.
+    fn entry(&self, Item { issuer, target, expires }: Item) -> Option<Entry> {
+        let issuer = self.settings.issuers.keys().nth(issuer)?.as_str().into();
+        Some(Entry { issuer, target, expires })
     }
 
     /// Replaces the entries of the file. Returns what they newly revoke.

@@ -17,10 +17,11 @@ use super::{
     Lookup, Requester,
     backoff::{Failure, Failures},
     lifetime::{Lifetime, LifetimePolicy, ReportedExpiry},
+    replication::Purpose,
     store::{Entry, Slot, Store},
 };
 use crate::{
-    clock::{self, Clock, Moment},
+    clock::{self, Clock, Moment, Monotonic},
     customer::{ClientAuth, CustomerJson, CustomerKey, FieldSet},
     juspay::{
         CustomerApi, CustomerResponse, GetCustomer, InvalidResponse, JuspayError,
@@ -28,6 +29,7 @@ use crate::{
     },
     metrics::Metrics,
     settings,
+    shared::SharedTier,
     single_flight::{Leader, SingleFlight},
     traces::{Kind, Span},
 };
@@ -38,11 +40,12 @@ pub(super) struct Fetcher {
     pub(super) store: Store,
     pub(super) fetches: SingleFlight<CustomerKey, FetchOutcome>,
     pub(super) failures: Failures,
-    policy: LifetimePolicy,
+    pub(super) tier: Option<Arc<dyn SharedTier>>,
+    pub(super) policy: LifetimePolicy,
     fields: FieldSet,
-    not_found_ttl: Duration,
-    deadline: Duration,
-    clock: Arc<dyn Clock>,
+    pub(super) not_found_ttl: Duration,
+    pub(super) deadline: Duration,
+    pub(super) clock: Arc<dyn Clock>,
     skew: ClockSkew,
     /// Whether the warning about short-lived tokens was logged.
     has_warned_of_short_lives: AtomicBool,
@@ -56,6 +59,16 @@ pub(super) enum FetchOutcome {
         entry: Arc<Entry>,
         stored: bool,
     },
+    /// Another replica's customer, with a usable token.
+    Shared(Arc<Entry>),
+    /// The call failed, and the shared tier has a token for an outage.
+    Fallback {
+        entry: Arc<Entry>,
+        failure: JuspayError,
+    },
+    /// The customer has replaced too many usable tokens, on all replicas together. With the token of the
+    /// shared tier, unless this process has it.
+    Limited(Option<Arc<Entry>>),
     /// A customer without a usable token, for requests that want none.
     Tokenless {
         json: CustomerJson,
@@ -67,10 +80,12 @@ pub(super) enum FetchOutcome {
 impl Fetcher {
     pub(super) fn new(
         settings: &settings::Settings,
+        tier: Option<Arc<dyn SharedTier>>,
         clock: Arc<dyn Clock>,
         metrics: &Metrics,
     ) -> Self {
         Self {
+            tier,
             store: Store::new(settings.cache.capacity, metrics),
             fetches: SingleFlight::default(),
             failures: Failures::default(),
@@ -89,6 +104,7 @@ impl Fetcher {
         self: Arc<Self>,
         leader: Leader<CustomerKey, FetchOutcome>,
         lookup: Lookup,
+        purpose: Purpose,
         api: Rc<dyn CustomerApi>,
     ) -> impl Future<Output = Option<JuspayError>> {
         let span = lookup.trace.begin("fetch customer", Kind::Internal);
@@ -98,24 +114,43 @@ impl Fetcher {
             let requester = lookup.requester.clone();
             // Read first: an event during the fetch may end the cause of its failure.
             let recoveries = api.recoveries();
-            let outcome = self.call(lookup.within(&span), &*api).await;
+            let lookup = lookup.within(&span);
+            let (outcome, obligation) = match &self.tier {
+                Some(tier) => self.fetch_shared(&**tier, lookup, &purpose, &*api).await,
+                None => {
+                    let deadline = self.clock.monotonic().plus(self.deadline);
+                    (self.call(lookup, &*api, deadline).await, None)
+                }
+            };
             let failure = outcome.failure();
-            end_span(&span, failure.as_ref());
-            if let Some(failure) = &failure {
+            end_span(&span, &outcome);
+            // The replica that called Juspay has logged the others' failure.
+            if let Some(failure) =
+                failure.as_ref().filter(|_| self.tier.is_none() || obligation.is_some())
+            {
                 log_failure(failure, requester.as_deref());
             }
-            leader.finish(
-                |key, may_store| {
-                    if may_store { self.store(key, outcome, recoveries) } else { outcome }
-                },
-            );
+            let mut published = None;
+            leader.finish(|key, may_store| {
+                let outcome =
+                    if may_store { self.store(key, outcome, recoveries) } else { outcome };
+                published = obligation.map(|it| (it, key.clone(), outcome.clone()));
+                outcome
+            });
+            if let (Some(tier), Some((obligation, key, outcome))) = (&self.tier, published) {
+                self.publish(&**tier, obligation, &key, &outcome).await;
+            }
             failure
         }
     }
 
-    async fn call(&self, lookup: Lookup, api: &dyn CustomerApi) -> FetchOutcome {
+    pub(super) async fn call(
+        &self,
+        lookup: Lookup,
+        api: &dyn CustomerApi,
+        deadline: Monotonic,
+    ) -> FetchOutcome {
         let sent = self.clock.moment();
-        let deadline = sent.monotonic.plus(self.deadline);
         let Lookup { customer, traceparent, trace, .. } = lookup;
         let request = GetCustomer {
             customer,
@@ -193,11 +228,27 @@ impl Fetcher {
                 self.store.put(key, Slot::Customer(Arc::clone(&entry)));
                 return FetchOutcome::Customer { entry, stored: true };
             }
+            FetchOutcome::Shared(entry) => {
+                self.failures.note_success(key);
+                self.store.put(key, Slot::Customer(Arc::clone(&entry)));
+                return FetchOutcome::Shared(entry);
+            }
+            FetchOutcome::Limited(value) => {
+                if let Some(entry) = &value {
+                    self.store.put(key, Slot::Customer(Arc::clone(entry)));
+                }
+                return FetchOutcome::Limited(value);
+            }
             FetchOutcome::Failed(JuspayError::CustomerNotFound) => {
                 self.failures.note_success(key);
                 self.store.put(key, Slot::NotFound { until: now.plus(self.not_found_ttl) });
             }
-            FetchOutcome::Tokenless { .. } | FetchOutcome::Failed(_) => {
+            FetchOutcome::Tokenless { .. }
+            | FetchOutcome::Failed(_)
+            | FetchOutcome::Fallback { .. } => {
+                if let FetchOutcome::Fallback { entry, .. } = &outcome {
+                    self.store.put(key, Slot::Customer(Arc::clone(entry)));
+                }
                 let lacks_only_token = matches!(outcome, FetchOutcome::Tokenless { .. });
                 if let Some(error) = outcome.failure() {
                     let failure = Failure { error, lacks_only_token };
@@ -211,11 +262,11 @@ impl Fetcher {
 }
 
 impl FetchOutcome {
-    fn failure(&self) -> Option<JuspayError> {
+    pub(super) fn failure(&self) -> Option<JuspayError> {
         match self {
-            Self::Customer { .. } => None,
+            Self::Customer { .. } | Self::Shared(_) | Self::Limited(_) => None,
             Self::Tokenless { why, .. } => Some((*why).into()),
-            Self::Failed(error) => Some(error.clone()),
+            Self::Failed(error) | Self::Fallback { failure: error, .. } => Some(error.clone()),
         }
     }
 }
@@ -229,8 +280,18 @@ fn too_short(policy: &LifetimePolicy, report: &ReportedExpiry) -> InvalidRespons
 }
 
 /// Ends the span of a fetch before the waiting requests get the outcome.
-fn end_span(span: &Span, failure: Option<&JuspayError>) {
-    span.set("juspay_bff.fetch.outcome", failure.map_or("success", JuspayError::outcome));
+fn end_span(span: &Span, outcome: &FetchOutcome) {
+    let failure = outcome.failure();
+    let success = match outcome {
+        FetchOutcome::Shared(_) => "shared",
+        FetchOutcome::Limited(_) => "limited",
+        FetchOutcome::Customer { .. }
+        | FetchOutcome::Tokenless { .. }
+        | FetchOutcome::Fallback { .. }
+        | FetchOutcome::Failed(_) => "success",
+    };
+    let failure = failure.as_ref();
+    span.set("juspay_bff.fetch.outcome", failure.map_or(success, JuspayError::outcome));
     if let Some(failure) = failure.filter(|why| **why != JuspayError::CustomerNotFound) {
         span.fail(failure.outcome());
     }

@@ -18,8 +18,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    clock::{self, Moment, Nanos, until},
+    clock::{self, Moment, Monotonic, Nanos, until},
     settings,
+    shared::SharedLife,
 };
 
 /// `Date` has whole seconds (RFC 9110 §5.6.7), so Juspay's clock may be up to one second ahead of
@@ -161,6 +162,31 @@ impl Lifetime {
             normal_floor: normal_floor.into(),
             refresh_lead: lead.mul_f64(1.0 - MAX_JITTER * jitter.clamp(0.0, 1.0)).into(),
         })
+    }
+
+    /// The life of a token that another replica fetched.
+    #[must_use]
+    pub fn of_shared(policy: &LifetimePolicy, life: &SharedLife) -> Self {
+        Self {
+            end: life.end,
+            total: life.total.into(),
+            outage_floor: policy.outage_min_remaining.into(),
+            normal_floor: policy.normal_floor(life.total).into(),
+            refresh_lead: life.refresh_lead.into(),
+        }
+    }
+
+    /// The life for other replicas, of a token whose request was sent at `born`.
+    #[must_use]
+    pub fn to_shared(&self, born: Monotonic) -> SharedLife {
+        let (total, refresh_lead) = (self.total.duration(), self.refresh_lead.duration());
+        SharedLife { born, end: self.end, total, refresh_lead }
+    }
+
+    /// The remaining life below which the token is served only if Juspay fails.
+    #[must_use]
+    pub fn normal_floor(&self) -> Duration {
+        self.normal_floor.duration()
     }
 
     /// How the cache may use the token at `now`.

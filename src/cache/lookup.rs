@@ -78,6 +78,8 @@ pub struct Found {
 pub enum Source {
     /// The cache.
     Hit,
+    /// The shared tier: another replica fetched it.
+    Shared,
     /// Juspay.
     Fetched {
         /// Why the cache was not enough.
@@ -156,6 +158,7 @@ pub const fn outcome(found: &Result<Found, LookupError>) -> &'static str {
     match found {
         Ok(Found { detail: Some(Detail::Outage), .. }) => "outage",
         Ok(Found { source: Source::Hit, .. }) => "hit",
+        Ok(Found { source: Source::Shared, .. }) => "shared",
         Ok(Found { source: Source::Fetched { collapsed: true, .. }, .. }) => "joined",
         Ok(Found { source: Source::Fetched { forward, .. }, .. }) => match forward {
             Forward::Miss => "miss",
@@ -209,6 +212,7 @@ pub(super) struct Counts {
     outage: IntCounter,
     pub(super) not_found: IntCounter,
     bypass: IntCounter,
+    shared: IntCounter,
     remaining: Histogram,
 }
 
@@ -229,7 +233,7 @@ impl Shared {
 
     /// The result for a request that waited for a fetch. The floor is checked now, because a clock may
     /// have jumped or the machine may have slept since the fetch. `None` if the token has fallen below
-    /// the normal floor: look it up again.
+    /// the normal floor, or is another replica's and not what this request needs: look it up again.
     pub(super) fn fetched(
         &self,
         outcome: FetchOutcome,
@@ -240,6 +244,25 @@ impl Shared {
         let now = self.clock.moment();
         let forward = reason.forward();
         let failure = match outcome {
+            FetchOutcome::Shared(entry) => {
+                let is_usable = entry.is_alive(now) && !lookup.is_below_floor(&entry, now);
+                if !is_usable || lookup.is_min_fresh_unmet(&entry, now) {
+                    return None;
+                }
+                self.counts.shared.inc();
+                return Some(Ok(self.found(&entry, Source::Shared, None, lookup, now)));
+            }
+            FetchOutcome::Fallback { entry, failure } => {
+                if entry.is_alive(now) && !lookup.freshness.no_cache {
+                    return Some(Ok(self.hit(&entry, lookup.detail(&entry, now), lookup, now)));
+                }
+                failure
+            }
+            // If this request would replace nothing, it looks up again.
+            FetchOutcome::Limited(_) => {
+                let (entry, detail) = reason.replaceable()?;
+                return Some(Ok(self.hit(entry, Some(detail), lookup, now)));
+            }
             FetchOutcome::Customer { entry, stored } => match entry.lifetime.phase(now) {
                 Phase::Stale if lookup.want_token => return None,
                 Phase::Expired if lookup.want_token => InvalidResponse::TooShortLived.into(),
@@ -309,7 +332,7 @@ impl Shared {
         let lifetime = &entry.lifetime;
         let is_below_floor = lookup.is_below_floor(entry, now);
         let ttl = if is_below_floor { lifetime.outage_ttl(now) } else { lifetime.ttl(now) };
-        let is_cached = matches!(source, Source::Hit | Source::Fetched { stored: true, .. });
+        let is_cached = !matches!(source, Source::Fetched { stored: false, .. });
         let link = is_cached.then(|| CachedLink::to(entry));
         if !lookup.want_token {
             let body = entry.json.without_token();
@@ -323,10 +346,13 @@ impl Shared {
     }
 
     /// Counts that the client gets the entry's token, if it has one.
-    pub(super) fn count_hand_out(&self, entry: &Entry, found: &Found) {
+    pub(super) fn count_hand_out(&self, entry: &Arc<Entry>, found: &Found) {
         if let Some(left) = found.expires_in {
             entry.count_hand_out();
             self.counts.remaining.observe(left.as_secs_f64());
+            if let Some(hand_outs) = &self.hand_outs {
+                hand_outs.report(entry);
+            }
         }
     }
 }
@@ -364,6 +390,7 @@ impl Counts {
             outage: of("outage"),
             not_found: of("not_found"),
             bypass: of("bypass"),
+            shared: of("shared"),
             remaining: metrics.cache.hand_out_remaining.clone(),
         }
     }

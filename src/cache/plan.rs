@@ -7,7 +7,7 @@ use super::{
     lifetime::Phase,
     store::{Entry, Slot},
 };
-use crate::{clock::Moment, settings};
+use crate::{clock::Moment, settings, shared::Need};
 
 /// The settings that decide when the cache serves, refreshes or fetches (`cache.*`).
 #[derive(Debug, Clone, Copy)]
@@ -198,6 +198,24 @@ impl FetchReason {
         }
     }
 
+    /// What another replica's token must fulfill to be served instead of a fetch.
+    pub(super) fn need(&self, rules: PlanRules, lookup: &Lookup, now: Moment) -> Need {
+        let need = match self {
+            Self::NothingUsable(_) => Need::default(),
+            Self::BelowNormalFloor(entry) | Self::MinFresh(entry, _) | Self::NoCache(entry, _) => {
+                need_newer_than(entry, now)
+            }
+        };
+        let is_min_fresh = matches!(self, Self::MinFresh(..));
+        let min_fresh = lookup.freshness.min_fresh.filter(|_| is_min_fresh);
+        let min_age = lookup.freshness.no_cache.then_some(rules.min_age);
+        Need {
+            least_life: min_fresh.unwrap_or_default(),
+            max_age: need.max_age.into_iter().chain(min_age).min(),
+            ..need
+        }
+    }
+
     /// The token to serve if the fetch fails, unless it has expired.
     pub(super) fn fallback(&self, now: Moment) -> Option<&Arc<Entry>> {
         match self {
@@ -206,5 +224,14 @@ impl FetchReason {
             }
             Self::NothingUsable(_) | Self::NoCache(..) => None,
         }
+    }
+}
+
+/// What another replica's token must fulfill to replace this one: a larger version or, if this one is not
+/// in the shared tier, a smaller age.
+pub(super) fn need_newer_than(entry: &Entry, now: Moment) -> Need {
+    match entry.shared() {
+        Some(shared) => Need { newer_than: Some(shared.version()), ..Need::default() },
+        None => Need { max_age: Some(entry.age(now)), ..Need::default() },
     }
 }

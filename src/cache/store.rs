@@ -7,7 +7,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
@@ -21,6 +21,7 @@ use prometheus::{IntCounter, IntGauge};
 use super::{
     backoff::Backoff,
     lifetime::{Lifetime, Phase},
+    replication::SharedState,
 };
 use crate::{
     clock::{Moment, Monotonic},
@@ -44,6 +45,8 @@ pub(super) struct Entry {
     pub(super) lifetime: Lifetime,
     /// When the request to Juspay was sent.
     born: Monotonic,
+    /// Set once the entry is in the shared tier.
+    shared: OnceLock<Box<SharedState>>,
     /// After a failed refresh. A successful refresh brings a new entry.
     backoff: Mutex<Option<Backoff>>,
 }
@@ -65,8 +68,25 @@ impl Entry {
             json,
             lifetime,
             born,
+            shared: OnceLock::new(),
             backoff: Mutex::default(),
         }
+    }
+
+    /// When the request to Juspay was sent.
+    pub(super) const fn born(&self) -> Monotonic {
+        self.born
+    }
+
+    /// What the shared tier knows of the entry, if it is there.
+    pub(super) fn shared(&self) -> Option<&SharedState> {
+        self.shared.get().map(Box::as_ref)
+    }
+
+    /// Records that the entry is in the shared tier.
+    pub(super) fn set_shared(&self, state: SharedState) {
+        // Never set twice: an entry is stored or found once.
+        self.shared.set(Box::new(state)).unwrap_or_default();
     }
 
     pub(super) fn age(&self, now: Moment) -> Duration {
@@ -78,14 +98,20 @@ impl Entry {
         self.lifetime.phase(now) != Phase::Expired
     }
 
-    /// How often the token was returned.
-    pub(super) fn hand_outs(&self) -> u32 {
+    /// How often this process returned the token.
+    pub(super) fn own_hand_outs(&self) -> u32 {
         self.hand_outs.load(Ordering::Relaxed)
     }
 
-    /// Whether there is a token that was never returned.
+    /// How often the token was returned, by all replicas as far as known.
+    pub(super) fn hand_outs(&self) -> u32 {
+        let by_others = self.shared().map_or(0, SharedState::hand_outs_of_others);
+        self.own_hand_outs().saturating_add(by_others)
+    }
+
+    /// Whether there is a token that was never returned. False if other replicas can return it.
     pub(super) fn is_unused(&self) -> bool {
-        self.json.has_token() && self.hand_outs() == 0
+        self.json.has_token() && self.hand_outs() == 0 && self.shared().is_none()
     }
 
     pub(super) fn count_hand_out(&self) {
@@ -221,6 +247,13 @@ impl Store {
             (Some(current), Some(found)) => current.is_same(found),
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+
+    /// Removes this entry of the customer, unless it was replaced.
+    pub(super) fn remove_entry(&self, key: &CustomerKey, entry: &Arc<Entry>) {
+        if self.holds(key, Some(&Slot::Customer(Arc::clone(entry)))) {
+            self.remove(key);
         }
     }
 

@@ -32,7 +32,7 @@ fn p1_same_customer_id_of_another_merchant_is_another_customer() {
     let metrics = Arc::new(Metrics::new("1", "1").unwrap());
     let limits = Limits::new(&metrics, 8, 8);
     let clock = Arc::new(ManualClock::at("2026-01-01T00:00:00Z"));
-    let cache = CustomerCache::new(&settings, &limits, clock, metrics);
+    let cache = CustomerCache::new(&settings, &limits, None, clock, metrics);
     let alice = CustomerId::parse("alice").unwrap();
     let lookup = Lookup {
         customer: alice.clone(),

@@ -129,13 +129,13 @@ impl Breaker {
         if limited.len() < MIN_RATE_LIMITED_CUSTOMERS {
             return false;
         }
-        if let Circuit::Open(probes) = &mut inner.circuit {
-            let was_probing = probes.delay(until);
-            inner.generation += 1;
-            return was_probing;
-        }
-        inner.open(until);
-        true
+        inner.hold(until)
+    }
+
+    /// Rejects all calls until then, and never for less time than before. Returns whether this stopped
+    /// calls or probes.
+    pub(super) fn hold(&self, until: Monotonic) -> bool {
+        self.lock().hold(until)
     }
 
     pub(super) fn state(&self, now: Monotonic) -> BreakerState {
@@ -153,6 +153,16 @@ impl Breaker {
 }
 
 impl Inner {
+    fn hold(&mut self, until: Monotonic) -> bool {
+        if let Circuit::Open(probes) = &mut self.circuit {
+            let was_probing = probes.delay(until);
+            self.generation += 1;
+            return was_probing;
+        }
+        self.open(until);
+        true
+    }
+
     /// Customers with failed calls become suspects: their probes may fail for reasons that concern only them.
     fn open(&mut self, until: Monotonic) {
         let probes = Probes::new(self.window.failing(), until, until);

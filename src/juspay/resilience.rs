@@ -16,7 +16,7 @@ use std::{
 };
 
 use futures_util::future::LocalBoxFuture;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use super::{
     CustomerApi, CustomerResponse, GetCustomer, JuspayError,
@@ -52,6 +52,8 @@ pub struct Resilience {
     /// How often the breaker has closed.
     recoveries: AtomicU64,
     hold: Hold,
+    /// Until when Juspay's rate limit stops calls, as far as this process has met it.
+    rate_limited_until: watch::Sender<Option<Monotonic>>,
     budget: Mutex<Budget>,
     hasher: CustomerHasher,
     clock: Arc<dyn Clock>,
@@ -90,6 +92,7 @@ impl Resilience {
             permits: Semaphore::new(settings.max_in_flight),
             breaker: Breaker::new(BreakerRules { failure_rate, window, min_calls, open_for }),
             recoveries: AtomicU64::default(),
+            rate_limited_until: watch::Sender::new(None),
             hold: Hold::default(),
             budget: Mutex::new(Budget {
                 calls: Window::new(BUDGET_WINDOW),
@@ -117,6 +120,20 @@ impl Resilience {
         ] {
             let gauge = self.metrics.upstream.breaker_state.with_label_values(&[name]);
             gauge.set(i64::from(each == state));
+        }
+    }
+
+    /// Receives the time until which Juspay's rate limit stops calls, each time it does.
+    #[must_use]
+    pub fn rate_limits(&self) -> watch::Receiver<Option<Monotonic>> {
+        self.rate_limited_until.subscribe()
+    }
+
+    /// Stops calls because of the rate limit that another replica met.
+    pub fn hold(&self, wait: Duration) {
+        let wait = wait.min(MAX_RETRY_AFTER);
+        if !wait.is_zero() && self.breaker.hold(self.clock.monotonic().plus(wait)) {
+            self.report_state(Some(BreakerState::Open), Some(wait));
         }
     }
 
@@ -170,6 +187,9 @@ impl Resilience {
         let report_state = admission.breaker.finish(now, end);
         let limit = asked_to_wait.filter(|_| is_limit).map(|wait| now.plus(wait));
         let is_held = limit.is_some_and(|until| self.breaker.rate_limited(customer, now, until));
+        if is_held {
+            self.rate_limited_until.send_replace(limit);
+        }
         self.report_state(
             if is_held { Some(BreakerState::Open) } else { report_state },
             asked_to_wait,

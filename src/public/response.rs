@@ -56,7 +56,12 @@ fn cache_status(found: &Found) -> HeaderValue {
         None => "",
     };
     let (forward, collapsed, stored) = match found.source {
-        Source::Hit => return value(format_args!("juspay-bff; hit; ttl={ttl}{detail}")),
+        Source::Shared if found.detail.is_none() => {
+            return value(format_args!("juspay-bff; hit; ttl={ttl}; detail=shared"));
+        }
+        Source::Hit | Source::Shared => {
+            return value(format_args!("juspay-bff; hit; ttl={ttl}{detail}"));
+        }
         Source::Fetched { forward, collapsed, stored } => (forward, collapsed, stored),
     };
     let fwd = match forward {
@@ -127,6 +132,7 @@ mod tests {
         for (source, detail, text) in [
             (Source::Hit, None, "hit; ttl=780"),
             (Source::Hit, Some(Detail::Outage), "hit; ttl=780; detail=outage"),
+            (Source::Shared, None, "hit; ttl=780; detail=shared"),
             (Source::Hit, Some(Detail::RefreshLimited), "hit; ttl=780; detail=refresh-limited"),
             (fetched(Forward::Miss, false, true), None, "fwd=uri-miss; stored; ttl=780"),
             (fetched(Forward::Stale, false, true), None, "fwd=stale; stored; ttl=780"),

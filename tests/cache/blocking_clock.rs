@@ -33,7 +33,7 @@ impl BlockingClock {
         let metrics = Arc::clone(&world.metrics);
         let settings = default_settings();
         let limits = limits(&settings, &metrics);
-        CustomerCache::new(&settings, &limits, Arc::<Self>::clone(self), metrics)
+        CustomerCache::new(&settings, &limits, None, Arc::<Self>::clone(self), metrics)
     }
 
     pub(super) fn block_at_moment(&self, at_moment: impl FnOnce() + Send + 'static) {

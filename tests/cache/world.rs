@@ -16,6 +16,7 @@ use juspay_bff::{
     juspay::{CustomerApi, CustomerResponse, InvalidResponse, JuspayError},
     metrics::Metrics,
     settings::{self, Settings, Sources},
+    shared::SharedTier,
     traces::Parent,
 };
 use serde_json::Value;
@@ -150,13 +151,22 @@ impl World {
 
     /// With changes to the default settings.
     pub(super) fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::with_tier(change, None)
+    }
+
+    /// With a shared tier.
+    pub(super) fn with_tier(
+        change: impl FnOnce(&mut Settings),
+        tier: Option<Arc<dyn SharedTier>>,
+    ) -> Self {
         let mut settings = default_settings();
         change(&mut settings);
         let clock = ManualClock::at(START);
         let metrics = Arc::new(Metrics::new("1", "1").unwrap());
         let limits = limits(&settings, &metrics);
         let shared_clock = Arc::new(clock.clone());
-        let cache = CustomerCache::new(&settings, &limits, shared_clock, Arc::clone(&metrics));
+        let cache =
+            CustomerCache::new(&settings, &limits, tier, shared_clock, Arc::clone(&metrics));
         Self { clock, juspay: FakeJuspay::default(), metrics, cache }
     }
 

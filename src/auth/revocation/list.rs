@@ -120,6 +120,23 @@ impl Item {
 }
 
 impl List {
+    /// All entries.
+    pub(super) fn items(&self) -> impl Iterator<Item = Item> {
+        self.cuts.iter().flat_map(|((issuer, claim), cuts)| {
+            cuts.iter().flat_map(move |(id, cuts)| {
+                cuts.iter().map(move |cut| {
+                    let Cut { issued_before, expires } = *cut;
+                    let target = match *claim {
+                        SUB => Target::Subject { sub: id.clone(), issued_before },
+                        JTI => Target::Token(id.clone()),
+                        _ => Target::Session(id.clone()),
+                    };
+                    Item { issuer: *issuer, target, expires }
+                })
+            })
+        })
+    }
+
     pub(super) fn add(&mut self, item: &Item) {
         if self.covers(item) {
             return;

@@ -1,14 +1,13 @@
 //! Runs scripts on the server, from a thread of its own.
 //!
 //! The thread does nothing else, so its timer is exact: on busy workers, 560 of 1,942 look-ups seemed to
-//! time out although the server had responded, on a thread of its own none did. At most 16 commands are
-//! in flight, and the time of each starts when it is sent: without that limit, a burst of 1,000 look-ups
-//! waits for itself. While the server is away, callers learn it at once, without the thread.
+//! time out although the server had responded, on a thread of its own none did. While the server is away,
+//! callers learn it at once, without the thread.
 //!
-//! If the server stops responding, those in flight wait for one timeout, and those behind them get an error
-//! at the same moment. A burst may wait for its turn for ten timeouts: a shorter limit made 1,000 look-ups
-//! on a busy machine fail although the server was well. Stores and renewals have turns of their own, as
-//! other replicas wait for them.
+//! No call waits longer than its timeout, and that includes its turn: at most 64 look-ups are in flight, and
+//! as many other commands, for which other replicas wait. A call whose turn comes late in its time is not
+//! sent, so that a burst does not look like a server that is away. If this thread itself gets no processor,
+//! the time that it lost does not count.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -28,17 +27,21 @@ use super::{
 use crate::clock::{Clock, Monotonic, timeout_at};
 
 /// Look-ups in flight at once, and as many other commands.
-const MAX_IN_FLIGHT: usize = 16;
+const MAX_IN_FLIGHT: usize = 64;
 
-/// How many timeouts a call may wait for its turn, in a burst.
-const MAX_TURNS: u32 = 10;
+/// The part of a call's time that it needs when it is sent.
+const LEAST_SHARE: u32 = 4;
+
+/// How late this thread may be without getting more time, and how often it gets more.
+const LATENESS: Duration = Duration::from_millis(2);
+const MAX_EXTENSIONS: u32 = 4;
 
 /// A script with its keys, of which the first decides the node, and its arguments.
 pub(super) struct Call {
     pub(super) script: &'static Script,
     pub(super) keys: Vec<String>,
     pub(super) arguments: Vec<Vec<u8>>,
-    /// How long the call may wait for its response.
+    /// How long the call may take, its turn included.
     pub(super) timeout: Duration,
 }
 
@@ -49,7 +52,7 @@ pub(super) enum CallError {
     Disconnected,
     /// The node's breaker is open.
     BreakerOpen,
-    /// Too many calls were waiting.
+    /// Its turn came too late, after other calls.
     Busy,
     /// It was sent, and there was no response in time.
     Timeout,
@@ -138,12 +141,18 @@ pub(super) async fn serve(link: Arc<Link>, mut jobs: mpsc::UnboundedReceiver<Job
 impl Job {
     async fn run(self, link: &Link, permits: &Semaphore) {
         let Self { call, queued, reply } = self;
-        let turn = queued.plus(call.timeout.saturating_mul(MAX_TURNS));
-        let permit = timeout_at(&*link.clock, turn, permits.acquire()).await;
+        let deadline = queued.plus(call.timeout);
+        let least = call.timeout.checked_div(LEAST_SHARE).unwrap_or_default();
+        let last_turn = queued.plus(call.timeout.saturating_sub(least));
+        let permit = by_deadline(&*link.clock, last_turn, permits.acquire()).await;
         let result = match permit {
             // The caller has gone, and must not get a lease.
             _ if reply.is_closed() => return,
-            Some(Ok(_permit)) => run(link, &call).await,
+            Some(Ok(_permit)) => {
+                // A turn that came late because of this thread leaves the least time, too.
+                let least = link.clock.monotonic().plus(least);
+                run(link, &call, deadline.max(least)).await
+            }
             Some(Err(_)) | None => Err(CallError::Busy),
         };
         // Fails if the caller has gone.
@@ -152,10 +161,9 @@ impl Job {
 }
 
 /// Sends the call, and records how it ended.
-async fn run(link: &Link, call: &Call) -> Result<Value, CallError> {
+async fn run(link: &Link, call: &Call, deadline: Monotonic) -> Result<Value, CallError> {
     // The connection may have ended while the call waited for its turn.
     let published = link.usable(call.key())?;
-    let deadline = link.clock.monotonic().plus(call.timeout);
     let response = call.run_on(&published.connection, &*link.clock, deadline).await;
     let (outcome, result) = match response {
         Some(Ok(value)) => (Outcome::Responded, Ok(value)),
@@ -188,12 +196,12 @@ impl Call {
         deadline: Monotonic,
     ) -> Option<RedisResult<Value>> {
         let by_hash = self.command("EVALSHA", self.script.hash());
-        let result = response_by(clock, deadline, connection.query(&by_hash)).await?;
+        let result = by_deadline(clock, deadline, connection.query(&by_hash)).await?;
         let unknown = ErrorKind::Server(ServerErrorKind::NoScript);
         match result {
             Err(error) if error.kind() == unknown => {
                 let by_code = self.command("EVAL", self.script.code);
-                response_by(clock, deadline, connection.query(&by_code)).await
+                by_deadline(clock, deadline, connection.query(&by_code)).await
             }
             result => Some(result),
         }
@@ -206,23 +214,31 @@ impl Call {
     }
 }
 
-/// The response, or `None` if there is none by `deadline`. If this thread itself is late, the response
-/// may wait in the socket: it is read before giving up.
-pub(super) async fn response_by<F: Future>(
+/// The output of `work`, or `None` if there is none by `deadline`. If this thread itself is late, what it
+/// waits for may be in the socket: that is read first, and the deadline moves by as much.
+pub(super) async fn by_deadline<F: Future>(
     clock: &dyn Clock,
-    deadline: Monotonic,
-    response: F,
+    mut deadline: Monotonic,
+    work: F,
 ) -> Option<F::Output> {
-    let mut response = pin!(response);
-    if let Some(output) = timeout_at(clock, deadline, response.as_mut()).await {
-        return Some(output);
-    }
-    // Each turn of the runtime reads sockets, then wakes the connection's task, then this one.
-    for _ in 0..3 {
-        yield_now().await;
-        if let Some(output) = response.as_mut().now_or_never() {
+    let mut work = pin!(work);
+    for _ in 0..=MAX_EXTENSIONS {
+        if let Some(output) = timeout_at(clock, deadline, work.as_mut()).await {
             return Some(output);
         }
+        let now = clock.monotonic();
+        // Each turn of the runtime reads sockets, then wakes the connection's task, then this one.
+        for _ in 0..3 {
+            yield_now().await;
+            if let Some(output) = work.as_mut().now_or_never() {
+                return Some(output);
+            }
+        }
+        let late = now.since(deadline);
+        if late < LATENESS {
+            return None;
+        }
+        deadline = now.plus(late);
     }
     None
 }

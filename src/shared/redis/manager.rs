@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use super::{
     connection::{ConnectError, Connector, Published},
     health::{Health, Outcome},
-    io::{Link, response_by},
+    io::{Link, by_deadline},
     news::NewsReader,
 };
 use crate::{
@@ -141,7 +141,7 @@ impl Manager {
             command.arg(&key);
             let deadline = self.link.clock.monotonic().plus(PROBE_TIMEOUT);
             let response = fresh.connection.query(&command);
-            match response_by(&*self.link.clock, deadline, response).await {
+            match by_deadline(&*self.link.clock, deadline, response).await {
                 Some(Ok(_)) => has_recovered = true,
                 Some(Err(_)) | None => self.link.note(fresh, Outcome::Lost, &key),
             }

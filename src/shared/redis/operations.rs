@@ -104,12 +104,13 @@ impl Operations {
 
     pub(super) async fn look_up(&self, mut request: Request) -> LookUp {
         let start = self.clock.monotonic();
-        let mut result = self.look_up_once(&request).await;
+        let mut result = self.look_up_once(&request, self.timeout).await;
         if let Err(unusable) = result {
             // The value is passed over from now on. This is another look-up, not a repeated one: the
             // first took no lease.
             request.need.newer_than = Some(unusable);
-            result = self.look_up_once(&request).await;
+            let left = self.timeout.saturating_sub(self.clock.monotonic().since(start));
+            result = self.look_up_once(&request, left).await;
         }
         self.metrics
             .duration
@@ -119,7 +120,7 @@ impl Operations {
     }
 
     /// Returns the version of a value that can't be used as an error.
-    async fn look_up_once(&self, request: &Request) -> Result<LookUp, Version> {
+    async fn look_up_once(&self, request: &Request, timeout: Duration) -> Result<LookUp, Version> {
         let sent = self.clock.moment();
         let generation = self.board.generation.load(Ordering::Acquire);
         let customer = &request.customer;
@@ -133,7 +134,8 @@ impl Operations {
         let value_key = keys.value();
         let names = vec![value_key.clone(), keys.lease(), keys.limit()];
         let arguments = look_up_arguments(request, lease.id);
-        let response = match self.call(&script::LOOK_UP, names, arguments).await {
+        let call = Call { script: &script::LOOK_UP, keys: names, arguments, timeout };
+        let response = match self.io.call(call).await {
             Ok(response) => response,
             Err(error) => {
                 self.count(Outcome::Away(error));
@@ -162,7 +164,9 @@ impl Operations {
                 Some(code) => (Outcome::Failed, LookUp::Failed(code)),
                 None => (Outcome::Unreadable, LookUp::Away(None)),
             },
-            [tag] if is(tag, b"limited") => (Outcome::Limited, LookUp::Limited),
+            [tag, value @ ..] if is(tag, b"limited") => {
+                (Outcome::Limited, LookUp::Limited(fallback(value)))
+            }
             _ => (Outcome::Unreadable, LookUp::Away(None)),
         };
         self.count(outcome);

@@ -14,12 +14,13 @@ local now = math.floor(micros / 1000)
 local value = redis.call('GET', KEYS[1])
 local version = value and tonumber(string.sub(value, 2, 14))
 local floor = value and tonumber(string.sub(value, 15, 24))
-local left, age = 0, 0
+local left, age, is_usable = 0, 0, false
 if not version or not floor then
     value = false
 else
     left = redis.call('PTTL', KEYS[1])
     age = math.max(0, now - version)
+    is_usable = left >= floor
     local is_new = version > tonumber(ARGV[3]) and (ARGV[5] == '' or age <= tonumber(ARGV[5]))
     local least = math.max(floor, tonumber(ARGV[4]))
     if string.sub(value, 1, 1) == 'n' or (is_new and left >= least) then
@@ -43,10 +44,10 @@ if lease then
         return {'failed', string.sub(lease, 35)}
     end
 end
-if ARGV[7] ~= '' then
+if ARGV[7] ~= '' and is_usable then
     local full_at = math.max(tonumber(redis.call('GET', KEYS[3]) or 0), micros)
     if full_at - micros > ARGV[7] * (ARGV[8] - 1) then
-        return {'limited'}
+        return {'limited', value, left, age}
     end
     full_at = full_at + ARGV[7]
     local time_to_full = math.ceil((full_at - micros) / 1000)

@@ -1,21 +1,25 @@
-//! A scripted tier for tests: it returns the given look-ups in order, then leases, and records what it
-//! is called with.
+//! A scripted tier: it returns the given look-ups in order, then leases, and records what it is called
+//! with.
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
+    time::Duration,
 };
 
 use futures_util::future::{FutureExt as _, LocalBoxFuture, ready};
-
-use super::{
-    Content, Failure, Lease, LeaseId, LookUp, News, Request, SharedTier, Stored, Unreached, Version,
+use juspay_bff::{
+    clock::Monotonic,
+    customer::CustomerId,
+    shared::{
+        Content, Failure, Lease, LeaseId, LookUp, News, Request, SharedTier, Stored, Unreached,
+        Version,
+    },
 };
-use crate::{clock::Monotonic, customer::CustomerId};
 
 /// A tier without a server.
 #[derive(Debug, Default)]
-pub struct FakeTier {
+pub(super) struct FakeTier {
     state: Mutex<State>,
 }
 
@@ -29,48 +33,70 @@ struct State {
     purged: Vec<CustomerId>,
     renewals: usize,
     version: u64,
+    refuses: bool,
     hand_outs: u64,
 }
 
 impl FakeTier {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap()
     }
 
     /// Adds the result of a look-up.
-    pub fn answer(&self, answer: LookUp) {
+    pub(super) fn answer(&self, answer: LookUp) {
         self.state().answers.push_back(answer);
     }
 
+    /// Refuses all stores from now on.
+    pub(super) fn refuse(&self) {
+        self.state().refuses = true;
+    }
+
+    /// Counts hand-outs by other replicas.
+    pub(super) fn hand_out(&self, number: u64) {
+        self.state().hand_outs += number;
+    }
+
+    /// All hand-outs.
+    pub(super) fn hand_outs(&self) -> u64 {
+        self.state().hand_outs
+    }
+
     /// The look-ups so far.
-    pub fn requests(&self) -> Vec<Request> {
+    pub(super) fn requests(&self) -> Vec<Request> {
         self.state().requests.clone()
     }
 
     /// The stored values so far.
-    pub fn stored(&self) -> Vec<Content> {
+    pub(super) fn stored(&self) -> Vec<Content> {
         self.state().stored.clone()
     }
 
     /// The failures so far.
-    pub fn failures(&self) -> Vec<Failure> {
+    pub(super) fn failures(&self) -> Vec<Failure> {
         self.state().failures.clone()
     }
 
     /// The announcements so far.
-    pub fn news(&self) -> Vec<News> {
+    pub(super) fn news(&self) -> Vec<News> {
         self.state().news.clone()
     }
 
     /// The purged customers so far.
-    pub fn purged(&self) -> Vec<CustomerId> {
+    pub(super) fn purged(&self) -> Vec<CustomerId> {
         self.state().purged.clone()
     }
 
     /// How often leases were renewed.
-    pub fn renewals(&self) -> usize {
+    pub(super) fn renewals(&self) -> usize {
         self.state().renewals
     }
+}
+
+/// A lease of the customer.
+pub(super) fn lease(customer: CustomerId) -> Lease {
+    let since = Monotonic::new(Duration::ZERO);
+    Lease { customer, id: LeaseId::random(), generation: 0, since }
 }
 
 fn now<T: 'static>(value: T) -> LocalBoxFuture<'static, T> {
@@ -80,11 +106,9 @@ fn now<T: 'static>(value: T) -> LocalBoxFuture<'static, T> {
 impl SharedTier for FakeTier {
     fn look_up(&self, request: Request) -> LocalBoxFuture<'static, LookUp> {
         let mut state = self.state();
-        let since = Monotonic::new(std::time::Duration::ZERO);
         let customer = request.customer.clone();
         state.requests.push(request);
-        let lease = || Lease { customer, id: LeaseId::random(), generation: 0, since };
-        now(state.answers.pop_front().unwrap_or_else(|| LookUp::Fetch(lease(), None)))
+        now(state.answers.pop_front().unwrap_or_else(|| LookUp::Fetch(lease(customer), None)))
     }
 
     fn renew(&self, _: &Lease) -> LocalBoxFuture<'static, ()> {
@@ -94,6 +118,9 @@ impl SharedTier for FakeTier {
 
     fn store(&self, _: Lease, content: Content) -> LocalBoxFuture<'static, Stored> {
         let mut state = self.state();
+        if state.refuses {
+            return now(Stored::Refused);
+        }
         state.stored.push(content);
         state.version += 1;
         now(Stored::Yes(Version(state.version)))

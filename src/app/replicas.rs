@@ -1,0 +1,142 @@
+//! The other replicas: opens the shared tier, announces this process's news, and acts on those of others.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Settings, StartError};
+use crate::{
+    auth::Authenticator,
+    cache::CustomerCache,
+    clock::{Clock, jittered, later, until},
+    juspay::resilience::Resilience,
+    metrics::Metrics,
+    revocation::Entry,
+    shared::{Event, Events, News, SharedTier},
+    watched_file::Reloadable,
+};
+
+/// The longest pause before the cache is purged because news may have been missed. Random, so that not all
+/// replicas have an empty cache at once.
+const MAX_PURGE_PAUSE: Duration = Duration::from_secs(2);
+
+/// The shared tier and what it announces.
+pub(super) struct Replicas {
+    tier: Arc<dyn SharedTier>,
+    events: Events,
+}
+
+/// The files of keys, with their names in logs and metrics.
+type Files = Vec<(&'static str, Arc<dyn Reloadable>)>;
+
+/// Opens the shared tier, if the settings have one.
+#[cfg(feature = "shared")]
+pub(super) fn open(
+    settings: &Settings,
+    clock: &Arc<dyn Clock>,
+    metrics: &Metrics,
+) -> Result<Option<(Replicas, Files)>, StartError> {
+    if settings.shared.url.is_none() {
+        return Ok(None);
+    }
+    let (tier, events) = crate::shared::redis::RedisTier::open(settings, clock, &metrics.shared)?;
+    let files = tier.key_files().into();
+    Ok(Some((Replicas { tier: Arc::new(tier), events }, files)))
+}
+
+/// Without the cargo feature, the settings can't have one.
+#[cfg(not(feature = "shared"))]
+#[expect(clippy::unnecessary_wraps, reason = "as with the feature")]
+pub(super) fn open(
+    _: &Settings,
+    _: &Arc<dyn Clock>,
+    _: &Metrics,
+) -> Result<Option<(Replicas, Files)>, StartError> {
+    Ok(None)
+}
+
+impl Replicas {
+    pub(super) fn tier(&self) -> Arc<dyn SharedTier> {
+        Arc::clone(&self.tier)
+    }
+
+    /// Announces and acts on news until dropped.
+    pub(super) async fn follow(
+        self,
+        authenticator: Arc<Authenticator>,
+        cache: CustomerCache,
+        resilience: Arc<Resilience>,
+        clock: Arc<dyn Clock>,
+    ) {
+        let Self { tier, events } = self;
+        tokio::join!(
+            cache.report_hand_outs(),
+            announce_rate_limits(&*tier, &resilience, &*clock),
+            act_on(events, &*tier, &authenticator, &cache, &resilience, &*clock),
+        );
+    }
+}
+
+async fn announce_rate_limits(tier: &dyn SharedTier, resilience: &Resilience, clock: &dyn Clock) {
+    let mut limits = resilience.rate_limits();
+    while limits.changed().await.is_ok() {
+        let until = *limits.borrow_and_update();
+        if let Some(until) = until {
+            let now = clock.moment();
+            let news = News::Hold(later(now.wall, until.since(now.monotonic)));
+            // The others meet the limit themselves.
+            tier.announce(news).await.unwrap_or_default();
+        }
+    }
+}
+
+async fn act_on(
+    mut events: Events,
+    tier: &dyn SharedTier,
+    authenticator: &Authenticator,
+    cache: &CustomerCache,
+    resilience: &Resilience,
+    clock: &dyn Clock,
+) {
+    while let Some(event) = events.next().await {
+        match event {
+            Event::News(News::Purged(customer)) => {
+                resilience.discard_rejections(Some(&customer));
+                cache.purge(&customer);
+            }
+            Event::News(News::Revoked(entry, _)) => revoke(&entry, authenticator, cache),
+            Event::News(News::Newer(customer, version)) => cache.forget_older(&customer, version),
+            Event::News(News::Hold(time)) => resilience.hold(until(time, clock.now())),
+            Event::PurgedAll => {
+                resilience.discard_rejections(None);
+                cache.purge_all();
+            }
+            Event::Missed => {
+                tracing::warn!("news of other replicas were missed; purging the cache once");
+                let pause = clock.monotonic().plus(jittered(MAX_PURGE_PAUSE));
+                clock.sleep_until(pause).await;
+                cache.purge_all();
+            }
+            Event::Connected => {
+                for entry in authenticator.revocations_in_memory() {
+                    let news = News::Revoked(entry.to_json(), entry.expires);
+                    if tier.announce(news).await.is_err() {
+                        // The next connection announces them again.
+                        break;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Revokes what another replica has revoked.
+fn revoke(entry: &str, authenticator: &Authenticator, cache: &CustomerCache) {
+    let customers = Entry::parse(entry.as_bytes())
+        .map_err(|error| error.to_string())
+        .and_then(|entry| authenticator.revoke(entry).map_err(|error| error.to_string()));
+    match customers {
+        Ok(customers) => customers.iter().for_each(|customer| {
+            cache.purge(customer);
+        }),
+        Err(error) => tracing::warn!("a revocation of another replica is not in force: {error}"),
+    }
+}
