@@ -51,8 +51,9 @@ const BURST_DELAY: Duration = Duration::from_secs(1);
 /// `juspay.deadline`, and time for a busy machine to send the response.
 const MAX_LATENCY: Duration = Duration::from_millis(5500);
 
-/// Maximum growth of the hits' p99, as a multiple of the p99 before.
-const MAX_SLOWDOWN: u32 = 2;
+/// Maximum p99 of hits during the burst. The one core needs about 150 ms to read 5,000 requests and to
+/// reject most of them, and the hits of that time wait in the same queue.
+const MAX_HIT_LATENCY: Duration = Duration::from_millis(20);
 
 /// Access log lines would measure the disk.
 const SETTINGS: &str = "log.access = \"off\"";
@@ -81,12 +82,15 @@ pub async fn run(failure: &Failure) -> Report {
     let (signal_ready, ready) = oneshot::channel();
     let burst_task = tokio::spawn(on_its_own(burst(crowd.clone(), crowd_size, signal_ready)));
     ready.await.unwrap();
+    let cpu = world.service.cpu();
     hits.open_loop(HIT_RATE, STORM, |_, _, _| ()).await;
     let took = burst_task.await.unwrap();
+    let cpu = world.service.cpu().saturating_sub(cpu);
 
     let mut report =
         Report::new(format!("{COLD} uncached customers at once, a Juspay {}", failure.name));
     report.measure("cores", &world.cores);
+    report.measure("CPU time of the service, hits included", ms(cpu));
     report.measure("calls to Juspay for the burst", world.control.calls().await - calls);
     report_burst(&mut report, &crowd.tally.counts(), took);
     report_hits(&mut report, &warmed, &quiet, &hits.tally.counts());
@@ -129,8 +133,8 @@ fn report_hits(report: &mut Report, warmed: &Counts, quiet: &Counts, storm: &Cou
     let observed = format!("{refused} rejected, {lost} not sent or lost");
     report.check("no hit rejected", observed, refused + lost == 0);
     let (before, with) = (quiet.all().p99(), storm.all().p99());
-    let what = format!("p99 of hits at most {MAX_SLOWDOWN}× that before the burst");
-    report.check(what, format!("{} → {}", ms(before), ms(with)), with <= before * MAX_SLOWDOWN);
+    let what = format!("p99 of hits at most {MAX_HIT_LATENCY:?} during the burst");
+    report.check(what, format!("{} → {}", ms(before), ms(with)), with <= MAX_HIT_LATENCY);
     let other = quiet.not_ok() + warmed.not_ok() + quiet.violations + storm.violations;
     report.check("no error before the burst", other, other == 0);
 }
