@@ -103,6 +103,12 @@ impl Client {
         }
     }
 
+    /// The bytes of a request for a new client auth token.
+    pub fn forced_request(&self) -> Arc<[u8]> {
+        let request = String::from_utf8_lossy(&self.request()).into_owned();
+        request.replacen("Host:", "Cache-Control: no-cache\r\nHost:", 1).into_bytes().into()
+    }
+
     /// The bytes of the next request.
     pub fn request(&self) -> Arc<[u8]> {
         match &self.credentials {
@@ -163,7 +169,9 @@ fn request(token: &str) -> Arc<[u8]> {
 /// `Cache-Status` as one word.
 fn source(cache_status: &str) -> &'static str {
     let has = |part| cache_status.contains(part);
-    if has("; detail=") {
+    if has("; detail=shared") {
+        "shared"
+    } else if has("; detail=") {
         "outage"
     } else if has("; hit") {
         "hit"

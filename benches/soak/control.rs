@@ -99,6 +99,20 @@ impl Control {
         counts[JWKS_PATH].as_u64().unwrap_or_default()
     }
 
+    /// Sends JSON to the service's admin listener.
+    pub async fn administer(&self, path: &str, body: &Value) -> Value {
+        let (status, answer) = ask(&Pool::new(self.admin, 1), "POST", path, body).await;
+        assert_eq!(status, 200, "{path}: {answer}");
+        answer
+    }
+
+    /// The number of calls to Juspay for each customer.
+    pub async fn calls_by_customer(&self) -> Vec<(String, u64)> {
+        let counts = self.steer("GET", "/counts", &Value::Null).await;
+        let counts = counts.as_object().unwrap().iter();
+        counts.filter_map(|(id, count)| Some((id.clone(), count.as_u64()?))).collect()
+    }
+
     /// The service's current metrics.
     pub async fn metrics(&self) -> Metrics {
         let mut connection = Connection::open(self.admin).await.unwrap();

@@ -55,6 +55,11 @@ impl Load {
         Self { tally: Arc::default(), ..self.clone() }
     }
 
+    /// The same load that counts in `tally`.
+    pub fn counting_in(self, tally: &Arc<Tally>) -> Self {
+        Self { tally: Arc::clone(tally), ..self }
+    }
+
     /// The next client, in turn.
     fn next(&self) -> Arc<Client> {
         let next = self.next.fetch_add(1, Ordering::Relaxed);
@@ -65,9 +70,14 @@ impl Load {
     /// late timer of this program is not the service's fault, and each request has a connection to
     /// itself.
     pub async fn ask(&self, client: &Client) -> Option<CheckedResponse> {
+        self.send(client, &client.request()).await
+    }
+
+    /// Sends this request of a client.
+    pub async fn send(&self, client: &Client, request: &[u8]) -> Option<CheckedResponse> {
         let sent = Instant::now();
         let check = |reply: &super::http::Reply<'_>| client.check(reply, self.floors);
-        match self.pool.exchange(&client.request(), check).await {
+        match self.pool.exchange(request, check).await {
             None => self.tally.unsent(),
             Some(Err(error)) => self.tally.broke(&error),
             Some(Ok(checked)) => {

@@ -1,14 +1,14 @@
 //! The soak, overload and forgery runs: real processes of the service and its simulator on loopback,
 //! load from here, failures on schedule, and a verdict with a table at the end.
 //!
-//! `make soak`, `make overload` and `make forgeries` start it. These runs assert times, which no
+//! `make soak`, `make overload`, `make forgeries` and `make cluster` start it. These runs assert times, which no
 //! test does: each bound is a constant with its reason. Without one of its flags it does nothing,
 //! so that `cargo bench` and `cargo test --benches` skip it.
 //!
 //! [`world`] owns the processes, [`control`] controls the simulator, [`load`] sends requests over
 //! [`http`], [`client`] checks responses (some requests are a [`forger`]'s), [`tally`] counts them,
 //! [`verdict`] compares and prints. The runs are [`steady`] (with [`disturbances`]) and
-//! [`faulty_customers`], [`storm`], [`flood`] and [`forgeries`].
+//! [`faulty_customers`], [`storm`], [`flood`], [`forgeries`] and [`replicas`].
 
 #![expect(
     clippy::unwrap_used,
@@ -33,6 +33,7 @@ mod load;
 #[path = "../common/process.rs"]
 #[expect(dead_code, reason = "the speed runs use the rest")]
 mod process;
+mod replicas;
 mod steady;
 mod storm;
 mod tally;
@@ -66,13 +67,19 @@ struct Flags {
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "30",
         value_parser = clap::value_parser!(u64).range(25..=3600))]
     forgeries: Option<u64>,
+    /// Replicas: five processes that share a Redis server, then a cluster of six
+    #[arg(long)]
+    replicas: bool,
+    /// With --replicas: fewer customers and runs
+    #[arg(long)]
+    quick: bool,
     /// Given by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
 }
 
 /// Flags that start a run.
-const RUN_FLAGS: [&str; 4] = ["--minutes", "--overload", "--forgeries", "--help"];
+const RUN_FLAGS: [&str; 5] = ["--minutes", "--overload", "--forgeries", "--replicas", "--help"];
 
 fn main() -> ExitCode {
     // `cargo test --benches` may pass flags of libtest.
@@ -111,6 +118,9 @@ async fn run(flags: &Flags) -> bool {
         let time = Duration::from_secs(seconds);
         passed &= forgeries::run(&forgeries::RANDOM_KIDS, time).await.print();
         passed &= forgeries::run(&forgeries::FORGED_SIGNATURES, time).await.print();
+    }
+    if flags.replicas {
+        passed &= replicas::run(flags.quick).await;
     }
     passed
 }

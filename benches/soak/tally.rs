@@ -90,7 +90,7 @@ pub struct Counts {
     /// By status and code.
     pub answers: BTreeMap<Outcome, Latencies>,
     /// 200s by the source in `Cache-Status`.
-    pub sources: BTreeMap<&'static str, u64>,
+    pub sources: BTreeMap<&'static str, Latencies>,
     /// Connections that broke before the response or could not be opened.
     pub broken: u64,
     /// Requests that were due while all connections were busy.
@@ -115,8 +115,13 @@ impl Counts {
         self.of(200, "ok")
     }
 
+    /// The latencies of 200s from this source.
+    pub fn from(&self, name: &str) -> Latencies {
+        self.sources.get(name).cloned().unwrap_or_default()
+    }
+
     pub fn source(&self, name: &str) -> u64 {
-        self.sources.get(name).copied().unwrap_or_default()
+        self.from(name).count()
     }
 
     /// Responses other than 200.
@@ -131,6 +136,20 @@ impl Counts {
             .iter()
             .map(|((status, code), latencies)| format!("{status} {code}: {}", latencies.count()));
         observed.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Adds other counts.
+    pub fn merge(&mut self, other: &Self) {
+        for (outcome, latencies) in &other.answers {
+            self.answers.entry(outcome.clone()).or_default().merge(latencies);
+        }
+        for (source, latencies) in &other.sources {
+            self.sources.entry(source).or_default().merge(latencies);
+        }
+        self.broken += other.broken;
+        self.unsent += other.unsent;
+        self.violations += other.violations;
+        self.shown.extend_from_slice(&other.shown);
     }
 
     /// The first faulty responses.
@@ -148,7 +167,7 @@ impl Tally {
         let mut counts = self.0.lock().unwrap();
         counts.answers.entry(outcome).or_default().add(took);
         if let Some(source) = source {
-            *counts.sources.entry(source).or_default() += 1;
+            counts.sources.entry(source).or_default().add(took);
         }
     }
 

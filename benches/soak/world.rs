@@ -1,7 +1,13 @@
 //! The processes of a run, on free loopback ports. Their files are in a directory that is deleted
 //! with them.
 
-use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::{StreamExt as _, stream};
 use tempfile::TempDir;
@@ -53,19 +59,8 @@ impl World {
         if let Some(cores) = &other_cores {
             process::pin_self(cores);
         }
-        let life = format!("{}s", options.token_life);
-        let arguments = [
-            ["simulator", "--listen", "127.0.0.1:0", "--issuer-listen", "127.0.0.1:0"].as_slice(),
-            &["--api-key", FIRST_KEY, "--token-life", &life, "--token-uses", "1000000"],
-        ];
-        let arguments = arguments.concat();
-        let mut simulator =
-            Process::start("simulator", &arguments, other_cores.as_deref(), directory.path());
-        let (juspay, issuer) = simulator
-            .wait_for_output(|text| {
-                Some((url(text, "Simulated Juspay")?, url(text, "Simulated issuer")?))
-            })
-            .await;
+        let (simulator, juspay, issuer) =
+            simulator(options.token_life, other_cores.as_deref(), directory.path()).await;
 
         for slot in ["api-key", "api-key-next"] {
             fs::write(directory.path().join(slot), FIRST_KEY).unwrap();
@@ -115,6 +110,24 @@ impl World {
     }
 }
 
+/// Starts the simulator with this life of tokens, in seconds. Returns also the URLs of Juspay and of the
+/// issuer.
+pub async fn simulator(
+    token_life: u32,
+    cores: Option<&str>,
+    directory: &Path,
+) -> (Process, String, String) {
+    let life = format!("{token_life}s");
+    let arguments = [
+        ["simulator", "--listen", "127.0.0.1:0", "--issuer-listen", "127.0.0.1:0"].as_slice(),
+        &["--api-key", FIRST_KEY, "--token-life", &life, "--token-uses", "1000000"],
+    ];
+    let mut simulator = Process::start("simulator", &arguments.concat(), cores, directory);
+    let urls = |text: &str| Some((url(text, "Simulated Juspay")?, url(text, "Simulated issuer")?));
+    let (juspay, issuer) = simulator.wait_for_output(urls).await;
+    (simulator, juspay, issuer)
+}
+
 /// The cores of each process, for the report.
 fn cores_in_use(own_cores: Option<(String, String)>, busy_processes: usize) -> String {
     let Some((service, others)) = own_cores else { return "shared by all".to_owned() };
@@ -125,7 +138,7 @@ fn cores_in_use(own_cores: Option<(String, String)>, busy_processes: usize) -> S
 }
 
 /// The settings of every run.
-fn common(juspay: &str, issuer: &str) -> String {
+pub fn common(juspay: &str, issuer: &str) -> String {
     format!(
         r#"
         server.listen = "127.0.0.1:0"
@@ -152,6 +165,7 @@ fn url(text: &str, line: &str) -> Option<String> {
     text.contains("Ctrl-C").then(|| line.split_whitespace().last().map(str::to_owned))?
 }
 
-fn socket(url: &str) -> SocketAddr {
+/// The address in a URL.
+pub fn socket(url: &str) -> SocketAddr {
     url.trim_start_matches("http://").parse().unwrap()
 }

@@ -294,7 +294,7 @@ async fn limit_of_forced_refreshes_is_exact_for_all_replicas() {
                 assert!(matches!(waiting, LookUp::Elsewhere(..)));
                 replica.tier.fail(lease, Failure::Juspay(code("x"))).await;
             }
-            LookUp::Limited => {}
+            LookUp::Limited(_) => {}
             other => panic!("{other:?}"),
         }
     }
