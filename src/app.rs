@@ -12,7 +12,13 @@ use std::{fmt, future::Future, io, net::SocketAddr, rc::Rc, sync::Arc, time::Dur
 
 use actix_http::Request;
 use actix_service::{fn_factory_with_config, fn_service};
-use actix_web::{App, dev::AppConfig, middleware::from_fn, rt, web};
+use actix_web::{
+    App,
+    dev::AppConfig,
+    middleware::from_fn,
+    rt::{self, task::JoinHandle},
+    web,
+};
 use futures_util::future::ready;
 
 use self::{replicas::Replicas, secrets::Secrets};
@@ -168,6 +174,41 @@ impl AppState {
         })
     }
 
+    /// Starts the tasks that run beside the listeners. Returns also the exporter of spans, which ends last.
+    fn start_background(
+        self,
+        settings: &Settings,
+        reload: &Reload,
+    ) -> (Vec<JoinHandle<()>>, Option<Exporter>) {
+        let Self { authenticator, refreshers, cache, replicas, clock, .. } = self;
+        let polling = Polling::new(settings.secrets.poll, &clock, reload);
+        let mut background = vec![
+            rt::spawn(refreshers.run()),
+            rt::spawn(watch_revocations(
+                Arc::clone(&authenticator),
+                cache.clone(),
+                polling.clone(),
+            )),
+            rt::spawn(reload_keys(Arc::clone(&authenticator), reload.clone())),
+            rt::spawn(sweep_all(
+                Arc::clone(&authenticator),
+                cache.clone(),
+                self.limit,
+                Arc::clone(&clock),
+            )),
+            rt::spawn(self.secrets.watch(polling, self.metrics)),
+        ];
+        if let Some(replicas) = replicas {
+            background.push(rt::spawn(replicas.follow(
+                authenticator,
+                cache,
+                self.resilience,
+                clock,
+            )));
+        }
+        (background, self.exporter)
+    }
+
     fn request_log(&self, settings: &Settings) -> RequestLog {
         RequestLog::new(
             (&self.drain, settings.server.max_connections),
@@ -237,41 +278,8 @@ impl Application {
     pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<()> {
         let Self { public, admin, state, settings, reload, .. } = self;
         let (public, admin) = (public.start().await?, admin.start().await?);
-        let AppState {
-            authenticator,
-            refreshers,
-            cache,
-            replicas,
-            resilience,
-            limit,
-            secrets,
-            clock,
-            drain,
-            metrics,
-            exporter,
-            ..
-        } = state;
-        let polling = Polling::new(settings.secrets.poll, &clock, &reload);
-        let following = replicas.map(|replicas| {
-            let authenticator = Arc::clone(&authenticator);
-            replicas.follow(authenticator, cache.clone(), resilience, Arc::clone(&clock))
-        });
-        let background = [
-            rt::spawn(async move {
-                if let Some(following) = following {
-                    following.await;
-                }
-            }),
-            rt::spawn(refreshers.run()),
-            rt::spawn(watch_revocations(
-                Arc::clone(&authenticator),
-                cache.clone(),
-                polling.clone(),
-            )),
-            rt::spawn(reload_keys(Arc::clone(&authenticator), reload)),
-            rt::spawn(sweep_all(authenticator, cache, limit, Arc::clone(&clock))),
-            rt::spawn(secrets.watch(polling, metrics)),
-        ];
+        let (clock, drain) = (Arc::clone(&state.clock), state.drain.clone());
+        let (background, exporter) = state.start_background(&settings, &reload);
         stop.await;
         let delay = settings.server.shutdown_delay;
         let end = clock.monotonic().plus(delay);
@@ -284,7 +292,7 @@ impl Application {
         clock.sleep_until(end).await;
         public.stop().await;
         admin.stop().await;
-        background.iter().for_each(rt::task::JoinHandle::abort);
+        background.iter().for_each(JoinHandle::abort);
         if let Some(exporter) = exporter {
             exporter.end(last.min(clock.monotonic().plus(LAST_SPANS))).await;
         }

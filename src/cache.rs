@@ -103,7 +103,7 @@ struct Shared {
     force_refreshes: CustomerRateLimit,
     /// The same limit, for the shared tier.
     force_refresh_rate: Option<Rate>,
-    /// Set if there is a shared tier.
+    /// Set if there is a shared tier, and a limit on hand-outs.
     hand_outs: Option<HandOuts>,
     waiting: FairLimit<CustomerId>,
     /// Limits fetches that requests wait for (`server.max_waiting`).
@@ -129,7 +129,7 @@ impl CustomerCache {
             merchant: settings.juspay.merchant_id.as_str().into(),
             rules: PlanRules::from(&settings.cache),
             deadline: settings.juspay.deadline,
-            hand_outs: tier.clone().map(HandOuts::new),
+            hand_outs: tier.clone().filter(|_| settings.cache.max_hand_outs > 0).map(HandOuts::new),
             fetcher: Arc::new(Fetcher::new(settings, tier, Arc::clone(&clock), &metrics)),
             force_refreshes: CustomerRateLimit::new(force_refreshes, Arc::clone(&clock)),
             force_refresh_rate: force_refreshes,
@@ -375,7 +375,7 @@ impl CustomerCache {
     /// Reports hand-outs to the shared tier until dropped; without one, does nothing.
     pub async fn report_hand_outs(&self) {
         if let Some(hand_outs) = &self.shared.hand_outs {
-            hand_outs.run().await;
+            hand_outs.run(&*self.shared.clock).await;
         }
     }
 

@@ -28,7 +28,9 @@ use super::{
 pub enum Subject {
     /// The service: a cached customer of a cached token, access log off.
     Hit,
-    /// The same, access log on.
+    /// The same, with a shared tier, which has the customer too.
+    Shared,
+    /// The same as a hit, access log on.
     Logged,
     /// The same, but the token is verified each time.
     First,
@@ -39,6 +41,9 @@ pub enum Subject {
     /// actix-web, which calls Juspay with awc alone.
     Asking,
 }
+
+/// The variable with the port of the Redis server.
+pub const REDIS_PORT: &str = "REDIS_PORT";
 
 /// Number of requests before counting starts.
 const WARM_UP: u32 = 100;
@@ -130,6 +135,7 @@ fn start(subject: Subject, stand_in: Arc<StandIn>, answer: PathBuf) -> Ready {
         Subject::Bare => serve_bare(&answer, None, &ready),
         Subject::Asking => serve_bare(&answer, Some(question(&stand_in)), &ready),
         Subject::Hit | Subject::Miss => serve(&stand_in, "log.access = \"off\"", &ready),
+        Subject::Shared => serve(&stand_in, &shared_settings(), &ready),
         Subject::Logged => serve(&stand_in, "", &ready),
         Subject::First => {
             serve(&stand_in, "log.access = \"off\"\nauth.verified_tokens = 0", &ready);
@@ -172,6 +178,19 @@ fn serve(stand_in: &StandIn, more: &str, ready: &Sender<Ready>) {
         ready.send(Ready { address, admin: Some(application.admin_addresses()[0]) }).unwrap();
         application.run(std::future::pending()).await.unwrap();
     });
+}
+
+/// The settings of a shared tier on this server. `valgrind` starts it and writes the keys.
+fn shared_settings() -> String {
+    let port = std::env::var(REDIS_PORT).unwrap();
+    format!(
+        r#"
+        log.access = "off"
+        shared.url = "redis://127.0.0.1:{port}"
+        shared.key_file = "target/instructions/key"
+        shared.name_key_file = "target/instructions/name-key"
+        "#
+    )
 }
 
 /// The same as in `make bench`: limits are checked, but are too high to reject requests.

@@ -2,11 +2,14 @@
 
 use std::{
     fs,
+    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
 };
 
-use super::subject::Subject;
+use super::subject::{REDIS_PORT, Subject};
 
 /// Number of requests whose instructions are counted.
 const REQUESTS: u32 = 300;
@@ -55,8 +58,11 @@ pub fn allocations(subject: Subject) -> f64 {
 
 /// Returns the output of valgrind.
 fn run(arguments: &[String], subject: Subject, requests: u32) -> String {
+    let redis = (subject == Subject::Shared).then(Redis::start);
+    let port = redis.as_ref().map(|it| it.port).unwrap_or_default();
     let output = Command::new("valgrind")
         .env("GLIBC_TUNABLES", PLAIN_LIBC)
+        .env(REDIS_PORT, port.to_string())
         .args(arguments)
         .arg(std::env::current_exe().unwrap())
         .args(["--subject", &format!("{subject:?}").to_lowercase()])
@@ -69,6 +75,40 @@ fn run(arguments: &[String], subject: Subject, requests: u32) -> String {
     let report = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{report}");
     report
+}
+
+/// A Redis server, killed when dropped.
+struct Redis {
+    process: Child,
+    port: u16,
+}
+
+impl Redis {
+    fn start() -> Self {
+        for (name, content) in [("key", "a1"), ("name-key", "b2")] {
+            fs::write(file(name), content.repeat(32)).unwrap();
+        }
+        // A port that was free a moment ago.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let process = Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--save", ""])
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server is installed (benches/instructions/run does it)");
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            thread::sleep(Duration::from_millis(10));
+        }
+        Self { process, port }
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
 }
 
 fn file(name: &str) -> PathBuf {

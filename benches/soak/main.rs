@@ -44,6 +44,8 @@ use std::{process::ExitCode, time::Duration};
 
 use clap::Parser;
 
+use self::replicas::Scale;
+
 /// The flags.
 #[derive(Debug, Parser)]
 #[command(about = "Soak and overload runs of juspay-bff, on loopback")]
@@ -68,11 +70,8 @@ struct Flags {
         value_parser = clap::value_parser!(u64).range(25..=3600))]
     forgeries: Option<u64>,
     /// Replicas: five processes that share a Redis server, then a cluster of six
-    #[arg(long)]
-    replicas: bool,
-    /// With --replicas: fewer customers and runs
-    #[arg(long)]
-    quick: bool,
+    #[arg(long, value_name = "SCALE", num_args = 0..=1, default_missing_value = "full")]
+    replicas: Option<Scale>,
     /// Given by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
@@ -119,8 +118,8 @@ async fn run(flags: &Flags) -> bool {
         passed &= forgeries::run(&forgeries::RANDOM_KIDS, time).await.print();
         passed &= forgeries::run(&forgeries::FORGED_SIGNATURES, time).await.print();
     }
-    if flags.replicas {
-        passed &= replicas::run(flags.quick).await;
+    if let Some(scale) = flags.replicas {
+        passed &= replicas::run(scale).await;
     }
     passed
 }

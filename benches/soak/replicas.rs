@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use clap::ValueEnum;
 use rustix::process::Signal;
 use serde_json::json;
 use tempfile::TempDir;
@@ -46,7 +47,7 @@ const CONNECTIONS: usize = 3000;
 /// How long a call to Juspay takes in the herds.
 const CALL: Duration = Duration::from_millis(100);
 
-/// How long a lease lasts that nobody renews.
+/// How long a lease lasts if it is not renewed.
 const LEASE: Duration = Duration::from_millis(1500);
 
 /// Time for processes that share two cores to answer.
@@ -94,15 +95,25 @@ struct Replica {
 }
 
 /// How much a run does.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Scale {
+    /// 1,000 customers, and five herds of each kind.
+    Full,
+    /// 200 customers, and one herd of each kind.
+    Quick,
+}
+
 struct Plan {
     customers: u32,
     herds: usize,
 }
 
 /// Runs everything on a single server, then the herds on a cluster.
-pub async fn run(quick: bool) -> bool {
-    let plan =
-        if quick { Plan { customers: 200, herds: 1 } } else { Plan { customers: 1000, herds: 5 } };
+pub async fn run(scale: Scale) -> bool {
+    let plan = match scale {
+        Scale::Full => Plan { customers: 1000, herds: 5 },
+        Scale::Quick => Plan { customers: 200, herds: 1 },
+    };
     let mut passed = true;
     let directory = tempfile::tempdir().unwrap();
     let servers = Servers::single(directory.path()).await;
@@ -270,7 +281,7 @@ impl World {
         let before = self.control().calls().await;
         let mut sending = JoinSet::new();
         for (number, client) in clients.iter().enumerate() {
-            // Each customer asks on two replicas.
+            // Each customer sends a request on two replicas.
             for replica in [number, number + 1] {
                 let replica = &self.replicas[replica % REPLICAS];
                 let (client, sender) = (Arc::clone(client), replica.sender());
@@ -326,8 +337,9 @@ impl World {
         });
         sleep(Duration::from_millis(250)).await;
         first.process.signal(Signal::STOP);
+        let stopped = Instant::now();
         let token = second.token(client).await;
-        sleep(Duration::from_secs(3)).await;
+        tokio::time::sleep_until((stopped + Duration::from_secs(3)).into()).await;
         first.process.signal(Signal::CONT);
         late.await.unwrap();
         let refused = async {
@@ -352,9 +364,17 @@ impl World {
     /// Purges, replaced tokens and revocations.
     async fn news(&self) -> Report {
         let mut report = Report::new("news reach all replicas");
+        self.purge(&mut report).await;
+        self.replace(&mut report).await;
+        self.revoke(&mut report).await;
+        self.tally.take();
+        report
+    }
+
+    /// One replica purges a customer during another one's fetch.
+    async fn purge(&self, report: &mut Report) {
         let control = self.control();
         let [a, b, ..] = &self.replicas[..] else { panic!("{REPLICAS} replicas") };
-
         let client = &self.customers("purged-", 1).await[0];
         control.fail(&json!({"latency": {"ms": 500}})).await;
         let fetch = tokio::spawn({
@@ -372,7 +392,11 @@ impl World {
             let what = format!("after a purge during a fetch, {name} replica has a new token");
             report.check(what, new != old, new.is_some() && new != old);
         }
+    }
 
+    /// A client demands a new token on one replica.
+    async fn replace(&self, report: &mut Report) {
+        let [a, b, ..] = &self.replicas[..] else { panic!("{REPLICAS} replicas") };
         let client = &self.customers("forced-", 1).await[0];
         let old = (a.token(client).await, b.token(client).await);
         report.check("replicas have the same token", old.0 == old.1, old.0 == old.1);
@@ -386,7 +410,11 @@ impl World {
         }
         let took = start.elapsed();
         report.check("the other replica has it within a second", ms(took), took < NEWS / 2);
+    }
 
+    /// One replica revokes a customer's tokens while another one is stopped.
+    async fn revoke(&self, report: &mut Report) {
+        let [a, b, ..] = &self.replicas[..] else { panic!("{REPLICAS} replicas") };
         let client = &self.customers("revoked-", 1).await[0];
         let is_served = a.token(client).await.is_some() && b.token(client).await.is_some();
         report.check("a token is accepted before its revocation", is_served, is_served);
@@ -408,8 +436,6 @@ impl World {
         }
         let took = start.elapsed();
         report.check("a replica that was stopped rejects it within 2 s", ms(took), took < NEWS);
-        self.tally.take();
-        report
     }
 
     /// The server hangs, dies, pauses and is full, under load.
@@ -430,7 +456,7 @@ impl World {
         ] {
             let (counts, cpu) = self
                 .load_for(Duration::from_secs(6), &warm, name, async |world: &mut Self| {
-                    fail.run(world).await
+                    fail.run(world).await;
                 })
                 .await;
             check_served(&mut report, &counts, 0);

@@ -115,19 +115,12 @@ impl Fetcher {
             // Read first: an event during the fetch may end the cause of its failure.
             let recoveries = api.recoveries();
             let lookup = lookup.within(&span);
-            let (outcome, obligation) = match &self.tier {
-                Some(tier) => self.fetch_shared(&**tier, lookup, &purpose, &*api).await,
-                None => {
-                    let deadline = self.clock.monotonic().plus(self.deadline);
-                    (self.call(lookup, &*api, deadline).await, None)
-                }
-            };
+            let (outcome, obligation) = self.obtain(lookup, &purpose, &*api).await;
             let failure = outcome.failure();
             end_span(&span, &outcome);
-            // The replica that called Juspay has logged the others' failure.
-            if let Some(failure) =
-                failure.as_ref().filter(|_| self.tier.is_none() || obligation.is_some())
-            {
+            // A replica that called Juspay logs the failure, not those that wait for it.
+            let has_called = self.tier.is_none() || obligation.is_some();
+            if let Some(failure) = failure.as_ref().filter(|_| has_called) {
                 log_failure(failure, requester.as_deref());
             }
             let mut published = None;
@@ -137,8 +130,8 @@ impl Fetcher {
                 published = obligation.map(|it| (it, key.clone(), outcome.clone()));
                 outcome
             });
-            if let (Some(tier), Some((obligation, key, outcome))) = (&self.tier, published) {
-                self.publish(&**tier, obligation, &key, &outcome).await;
+            if let Some((obligation, key, outcome)) = published {
+                self.publish(obligation, &key, &outcome).await;
             }
             failure
         }

@@ -5,11 +5,15 @@
 //! Hand-outs of a shared token are counted together: each replica reports its own soon after the responses,
 //! and learns the total.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU32, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Duration,
 };
 
+use futures_util::{StreamExt as _, stream};
 use tokio::sync::{
     Mutex,
     mpsc::{self, UnboundedReceiver, UnboundedSender},
@@ -22,7 +26,7 @@ use super::{
     store::{Entry, Slot},
 };
 use crate::{
-    clock::Monotonic,
+    clock::{Clock, Monotonic},
     customer::{CustomerId, CustomerKey},
     juspay::{CustomerApi, InvalidResponse, JuspayError, RejectedBy},
     settings::Rate,
@@ -32,8 +36,12 @@ use crate::{
     },
 };
 
-/// Reports of hand-outs at once.
-const MAX_REPORTS: usize = 16;
+/// Reports of hand-outs in a batch, and at once.
+const BATCH: usize = 1024;
+const MAX_AT_ONCE: usize = 16;
+
+/// Pause between two batches: responses with the same token in this time share a report.
+const BATCH_PAUSE: Duration = Duration::from_millis(250);
 
 /// What a fetch must bring, and what it is for.
 #[derive(Debug, Clone, Copy)]
@@ -108,12 +116,13 @@ impl HandOuts {
     }
 
     /// Sends the reports that are due, until dropped.
-    pub(super) async fn run(&self) {
+    pub(super) async fn run(&self, clock: &dyn Clock) {
         let mut waiting = self.waiting.lock().await;
         let mut entries = Vec::new();
-        while waiting.recv_many(&mut entries, MAX_REPORTS).await > 0 {
-            let reports = entries.drain(..).map(|entry| self.send(entry));
-            futures_util::future::join_all(reports).await;
+        while waiting.recv_many(&mut entries, BATCH).await > 0 {
+            let reports = stream::iter(entries.drain(..)).map(|entry| self.send(entry));
+            reports.buffer_unordered(MAX_AT_ONCE).collect::<()>().await;
+            clock.sleep_until(clock.monotonic().plus(BATCH_PAUSE)).await;
         }
     }
 
@@ -137,16 +146,18 @@ impl HandOuts {
 }
 
 impl Fetcher {
-    /// Looks up the tier, and calls Juspay unless another replica has what is needed. Returns also the
-    /// lease under which the outcome must be published.
-    pub(super) async fn fetch_shared(
+    /// Calls Juspay or, if there is a shared tier, only does so if no replica has what is needed. Returns
+    /// also the lease under which the outcome must be published.
+    pub(super) async fn obtain(
         &self,
-        tier: &dyn SharedTier,
         lookup: Lookup,
         purpose: &Purpose,
         api: &dyn CustomerApi,
     ) -> (FetchOutcome, Option<Obligation>) {
         let deadline = self.clock.monotonic().plus(self.deadline);
+        let Some(tier) = self.tier.as_deref() else {
+            return (self.call(lookup, api, deadline).await, None);
+        };
         let (lease, fallback) = match self.look_up_shared(tier, &lookup, purpose, deadline).await {
             SharedResult::Ended(outcome) => return (outcome, None),
             SharedResult::Call(lease, fallback) => (lease, fallback),
@@ -202,17 +213,7 @@ impl Fetcher {
                     let value = value.map(|value| self.entry_of(lookup, value));
                     SharedResult::Call(Some(lease), value.or(fallback))
                 }
-                LookUp::Failed(code) => match error_of(&code) {
-                    // Juspay returned the customer, for which this request needs a call of its own.
-                    Some(JuspayError::InvalidResponse(why))
-                        if why.lacks_only_token() && !lookup.want_token =>
-                    {
-                        SharedResult::Call(None, fallback)
-                    }
-                    Some(error) => SharedResult::Ended(FetchOutcome::Failed(error)),
-                    // A code of another version of the service.
-                    None => SharedResult::Call(None, fallback),
-                },
+                LookUp::Failed(code) => Self::failed(&code, lookup, fallback),
                 // The call of another replica has taken too long.
                 LookUp::Elsewhere(_, value) => {
                     let value = value.map(|value| self.entry_of(lookup, value)).or(fallback);
@@ -232,6 +233,21 @@ impl Fetcher {
         }
     }
 
+    /// The result if another replica's call failed.
+    fn failed(code: &FailureCode, lookup: &Lookup, fallback: Option<Arc<Entry>>) -> SharedResult {
+        match error_of(code) {
+            // Juspay returned the customer, for which this request needs a call of its own.
+            Some(JuspayError::InvalidResponse(why))
+                if why.lacks_only_token() && !lookup.want_token =>
+            {
+                SharedResult::Call(None, fallback)
+            }
+            Some(error) => SharedResult::Ended(FetchOutcome::Failed(error)),
+            // A code of another version of the service.
+            None => SharedResult::Call(None, fallback),
+        }
+    }
+
     fn entry_of(&self, lookup: &Lookup, found: SharedCustomer) -> Arc<Entry> {
         let SharedCustomer { json, life, version } = found;
         let lifetime = Lifetime::of_shared(&self.policy, &life);
@@ -243,11 +259,11 @@ impl Fetcher {
     /// Stores the outcome in the tier, or ends the lease without one.
     pub(super) async fn publish(
         &self,
-        tier: &dyn SharedTier,
         obligation: Obligation,
         key: &CustomerKey,
         outcome: &FetchOutcome,
     ) {
+        let Some(tier) = self.tier.as_deref() else { return };
         let Obligation { lease, is_replacement } = obligation;
         let customer = &key.customer;
         match outcome {

@@ -19,7 +19,11 @@ fn entry_names_a_subject_a_token_or_a_session() {
         ),
     ] {
         let expected = Entry { issuer: "main".into(), target, expires: at(200) };
-        assert_eq!(Entry::parse(json.as_bytes()), Ok(expected), "{json}");
+        assert_eq!(Entry::parse(json.as_bytes()), Ok(expected.clone()), "{json}");
+        for expires in [at(200), Timestamp::MAX] {
+            let entry = Entry { expires, ..expected.clone() };
+            assert_eq!(Entry::parse(entry.to_json().as_bytes()), Ok(entry), "as JSON");
+        }
     }
 }
 

@@ -312,6 +312,7 @@ fn hand_outs_of_all_replicas_count() {
         assert_eq!(world.hit("alice"), "tkn_7");
         settle().await;
         assert_eq!(tier.requests().len(), 1, "the last one was not reported yet");
+        world.clock.advance(secs(1));
         assert!(reports.as_mut().now_or_never().is_none());
         assert_eq!(tier.hand_outs(), 10);
         world.hit("alice");

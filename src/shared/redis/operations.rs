@@ -143,32 +143,7 @@ impl Operations {
             }
         };
         let read = |value: &[Value]| self.read(customer, &value_key, value, sent);
-        let fallback = |value: &[Value]| match read(value) {
-            Read::Usable(Found::Customer(customer)) => Some(customer),
-            Read::Usable(Found::NotFound { .. }) | Read::Unusable(_) | Read::None => None,
-        };
-        let (outcome, result) = match items(&response) {
-            [tag, value @ ..] if is(tag, b"found") => match read(value) {
-                Read::Usable(found) => (Outcome::Found, LookUp::Found(found)),
-                Read::Unusable(version) => return Err(version),
-                Read::None => (Outcome::Unreadable, LookUp::Away(None)),
-            },
-            [tag, value @ ..] if is(tag, b"fetch") => {
-                (Outcome::Fetch, LookUp::Fetch(lease, fallback(value)))
-            }
-            [tag, id, value @ ..] if is(tag, b"elsewhere") => match lease_id(id) {
-                Some(id) => (Outcome::Elsewhere, LookUp::Elsewhere(id, fallback(value))),
-                None => (Outcome::Unreadable, LookUp::Away(None)),
-            },
-            [tag, code] if is(tag, b"failed") => match failure_code(code) {
-                Some(code) => (Outcome::Failed, LookUp::Failed(code)),
-                None => (Outcome::Unreadable, LookUp::Away(None)),
-            },
-            [tag, value @ ..] if is(tag, b"limited") => {
-                (Outcome::Limited, LookUp::Limited(fallback(value)))
-            }
-            _ => (Outcome::Unreadable, LookUp::Away(None)),
-        };
+        let (outcome, result) = result(&response, lease, read)?;
         self.count(outcome);
         Ok(result)
     }
@@ -296,6 +271,42 @@ enum Read {
     Unusable(Version),
     /// There is none, or not even its version is readable.
     None,
+}
+
+/// The result of a look-up, from the script's response. Returns the version of a value that can't be used
+/// as an error.
+fn result(
+    response: &Value,
+    lease: Lease,
+    read: impl Fn(&[Value]) -> Read,
+) -> Result<(Outcome, LookUp), Version> {
+    let fallback = |value: &[Value]| match read(value) {
+        Read::Usable(Found::Customer(customer)) => Some(customer),
+        Read::Usable(Found::NotFound { .. }) | Read::Unusable(_) | Read::None => None,
+    };
+    let unreadable = (Outcome::Unreadable, LookUp::Away(None));
+    Ok(match items(response) {
+        [tag, value @ ..] if is(tag, b"found") => match read(value) {
+            Read::Usable(found) => (Outcome::Found, LookUp::Found(found)),
+            Read::Unusable(version) => return Err(version),
+            Read::None => unreadable,
+        },
+        [tag, value @ ..] if is(tag, b"fetch") => {
+            (Outcome::Fetch, LookUp::Fetch(lease, fallback(value)))
+        }
+        [tag, id, value @ ..] if is(tag, b"elsewhere") => match lease_id(id) {
+            Some(id) => (Outcome::Elsewhere, LookUp::Elsewhere(id, fallback(value))),
+            None => unreadable,
+        },
+        [tag, code] if is(tag, b"failed") => match failure_code(code) {
+            Some(code) => (Outcome::Failed, LookUp::Failed(code)),
+            None => unreadable,
+        },
+        [tag, value @ ..] if is(tag, b"limited") => {
+            (Outcome::Limited, LookUp::Limited(fallback(value)))
+        }
+        _ => unreadable,
+    })
 }
 
 fn look_up_arguments(request: &Request, id: LeaseId) -> Vec<Vec<u8>> {
