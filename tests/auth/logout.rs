@@ -37,7 +37,8 @@ fn logout(changes: Value) -> String {
 }
 
 async fn send(world: &World, token: &str) -> Result<Vec<String>, LogoutError> {
-    let customers = world.auth.log_out(token).await?;
+    let (customers, entry) = world.auth.log_out(token).await?;
+    assert!(world.auth.revocations_in_memory().contains(&entry.unwrap()), "for other replicas");
     Ok(customers.iter().map(|customer| customer.as_str().to_owned()).collect())
 }
 

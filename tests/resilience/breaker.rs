@@ -239,6 +239,33 @@ fn rate_limit_of_one_customer_stops_no_other() {
 }
 
 #[test]
+fn rate_limit_of_another_replica_stops_calls() {
+    run(async {
+        let rig = Rig::new();
+        rig.resilience.hold(secs(30));
+        assert_eq!(rig.call().await.error, Some(JuspayError::BreakerOpen(secs(30))));
+        assert_eq!((rig.gauges(), rig.attempts()), ("open", 0));
+        assert!(rig.resilience.rate_limits().borrow().is_none(), "this replica met none");
+        rig.jump(30_000).await;
+        assert_eq!(rig.call().await.error, None);
+    });
+}
+
+#[test]
+fn rate_limit_is_announced_to_the_other_replicas() {
+    run(async {
+        let rig = Rig::new();
+        let limits = rig.resilience.rate_limits();
+        let error = JuspayError::TooManyRequests(Some(secs(10)));
+        rig.then([fails(error.clone()), fails(error)]);
+        rig.call_for("one").await;
+        assert!(!limits.has_changed().unwrap(), "it may concern one customer");
+        rig.call_for("other").await;
+        assert!(limits.has_changed().unwrap() && limits.borrow().is_some());
+    });
+}
+
+#[test]
 fn repeated_rate_limits_do_not_extend_the_pause_of_others() {
     run(async {
         let rig = Rig::new();

@@ -149,7 +149,7 @@ pub(super) struct Ended {
 
 pub(super) struct Rig {
     fake: Rc<Fake>,
-    resilience: Arc<Resilience>,
+    pub(super) resilience: Arc<Resilience>,
     api: ResilientClient,
     /// Number of customers so far.
     customers: Cell<usize>,
