@@ -283,6 +283,9 @@ async fn limit_of_forced_refreshes_is_exact_for_all_replicas() {
     let server = Server::start();
     let (a, b) = two(&server).await;
     let rate = Rate { count: NonZeroU32::new(3).unwrap(), per: Duration::from_secs(3) };
+    for customer in ["alice", "bob"] {
+        a.fetch(customer).await;
+    }
     let mut allowed = 0;
     let force = Need { max_age: Some(Duration::ZERO), ..Need::default() };
     for replica in [&a, &b, &a, &b, &a, &b] {
@@ -294,7 +297,7 @@ async fn limit_of_forced_refreshes_is_exact_for_all_replicas() {
                 assert!(matches!(waiting, LookUp::Elsewhere(..)));
                 replica.tier.fail(lease, Failure::Juspay(code("x"))).await;
             }
-            LookUp::Limited(_) => {}
+            LookUp::Limited(Some(_)) => {}
             other => panic!("{other:?}"),
         }
     }
@@ -304,6 +307,12 @@ async fn limit_of_forced_refreshes_is_exact_for_all_replicas() {
         matches!(b.look_up_charged("alice", force, rate).await, LookUp::Fetch(..))
     })
     .await;
+    for replica in [&a, &b, &a, &b] {
+        let LookUp::Fetch(lease, None) = replica.look_up_charged("carol", force, rate).await else {
+            panic!("without a value, nothing is replaced")
+        };
+        replica.tier.fail(lease, Failure::Juspay(code("x"))).await;
+    }
 }
 
 #[tokio::test]
