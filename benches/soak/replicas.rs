@@ -5,6 +5,7 @@
 mod servers;
 
 use std::{
+    collections::BTreeMap,
     fs,
     net::SocketAddr,
     path::Path,
@@ -71,6 +72,7 @@ const SETTINGS: &str = r#"
     log.access = "off"
     limits.per_customer = "off"
     cache.force_refresh_min_age = "1s"
+    cache.max_hand_outs = 1000
     shared.key_file = "shared-key"
     shared.name_key_file = "shared-name-key"
 "#;
@@ -235,6 +237,18 @@ impl World {
         sum
     }
 
+    /// A metric's series, summed over the replicas.
+    async fn sums(&self, name: &str) -> String {
+        let mut sums = BTreeMap::new();
+        for replica in &self.replicas {
+            for (labels, value) in replica.control.metrics().await.each(name) {
+                *sums.entry(labels.to_owned()).or_insert(0) += value;
+            }
+        }
+        let used = sums.iter().filter(|(_, value)| **value > 0);
+        used.map(|(labels, value)| format!("{labels} {value}")).collect::<Vec<_>>().join(", ")
+    }
+
     async fn herds(&self, what: &str, plan: &Plan) -> Report {
         let Plan { customers, herds } = *plan;
         let mut report = Report::new(format!(
@@ -262,6 +276,8 @@ impl World {
             all.merge(&counts);
         }
         self.control().heal().await;
+        report.measure("look-ups and stores", self.sums("shared_requests_total").await);
+        report.measure("calls to Juspay", self.sums("upstream_requests_total").await);
         calls.sort_unstable();
         let median = calls[calls.len() / 2];
         let customers = u64::from(customers);

@@ -6,7 +6,7 @@ use super::{Settings, StartError};
 use crate::{
     auth::Authenticator,
     cache::CustomerCache,
-    clock::{Clock, jittered, later, until},
+    clock::{Clock, jittered, later, timeout_at, until},
     juspay::resilience::Resilience,
     metrics::Metrics,
     revocation::Entry,
@@ -96,7 +96,21 @@ async fn act_on(
     resilience: &Resilience,
     clock: &dyn Clock,
 ) {
-    while let Some(event) = events.next().await {
+    // When to purge the cache because news may have been missed. Revocations don't wait for that.
+    let mut purge_at = None;
+    loop {
+        let next = events.next();
+        let event = if let Some(time) = purge_at {
+            let Some(event) = timeout_at(clock, time, next).await else {
+                purge_at = None;
+                cache.purge_all();
+                continue;
+            };
+            event
+        } else {
+            next.await
+        };
+        let Some(event) = event else { return };
         match event {
             Event::News(News::Purged(customer)) => {
                 resilience.discard_rejections(Some(&customer));
@@ -111,9 +125,8 @@ async fn act_on(
             }
             Event::Missed => {
                 tracing::warn!("news of other replicas were missed; purging the cache once");
-                let pause = clock.monotonic().plus(jittered(MAX_PURGE_PAUSE));
-                clock.sleep_until(pause).await;
-                cache.purge_all();
+                let pause = jittered(MAX_PURGE_PAUSE);
+                purge_at = purge_at.or(Some(clock.monotonic().plus(pause)));
             }
             Event::Connected => {
                 for entry in authenticator.revocations_in_memory() {

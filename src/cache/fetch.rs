@@ -111,18 +111,12 @@ impl Fetcher {
         leader.set_span(span.place());
         async move {
             leader.start().await;
-            let requester = lookup.requester.clone();
             // Read first: an event during the fetch may end the cause of its failure.
             let recoveries = api.recoveries();
             let lookup = lookup.within(&span);
             let (outcome, obligation) = self.obtain(lookup, &purpose, &*api).await;
             let failure = outcome.failure();
             end_span(&span, &outcome);
-            // A replica that called Juspay logs the failure, not those that wait for it.
-            let has_called = self.tier.is_none() || obligation.is_some();
-            if let Some(failure) = failure.as_ref().filter(|_| has_called) {
-                log_failure(failure, requester.as_deref());
-            }
             let mut published = None;
             leader.finish(|key, may_store| {
                 let outcome =
@@ -144,7 +138,7 @@ impl Fetcher {
         deadline: Monotonic,
     ) -> FetchOutcome {
         let sent = self.clock.moment();
-        let Lookup { customer, traceparent, trace, .. } = lookup;
+        let Lookup { customer, traceparent, trace, requester, .. } = lookup;
         let request = GetCustomer {
             customer,
             traceparent,
@@ -160,11 +154,15 @@ impl Fetcher {
                 Err(error) => FetchOutcome::Failed(error),
             }
         });
-        match clock::timeout_at(&*self.clock, deadline, call.catch_unwind()).await {
+        let outcome = match clock::timeout_at(&*self.clock, deadline, call.catch_unwind()).await {
             Some(Ok(outcome)) => outcome,
             Some(Err(_panic)) => FetchOutcome::Failed(JuspayError::Aborted),
             None => FetchOutcome::Failed(JuspayError::Timeout),
+        };
+        if let Some(failure) = outcome.failure() {
+            log_failure(&failure, requester.as_deref());
         }
+        outcome
     }
 
     /// Determines the token's lifetime, and writes the client's JSON.
