@@ -14,7 +14,7 @@ use super::{
 const CUSTOMERS: usize = 60;
 
 /// The time in which sharing must be back for the slots of a failed primary.
-const RECOVERY: Duration = Duration::from_secs(20);
+const RECOVERY: Duration = Duration::from_secs(10);
 
 struct Cluster {
     nodes: Vec<Server>,

@@ -174,13 +174,15 @@ async fn queue_behind_a_slow_server_is_bounded() {
         let result = replica.look_up("alice").await;
         (matches!(result, LookUp::Found(_)), replica.clock.monotonic().since(start))
     };
-    // The server responds to 16 of them in 50 ms at best, so 1 s is enough for 320.
+    // 64 of them are in flight, and their responses arrive late, one after the other.
     let results = join_all((0..800).map(|_| look_up())).await;
     let found = results.iter().filter(|(is_found, _)| *is_found).count();
     let longest = results.iter().map(|(_, wait)| *wait).max().unwrap();
     println!("{found} of 800 found, longest {longest:?}");
-    assert!(found < 400 && longest < timeout * 20, "{found}, {longest:?}");
-    assert!(replica.count("busy") + replica.count("disconnected") > 0);
+    assert!(found < 400, "{found}");
+    // The turn is part of the timeout; the rest is for a busy machine.
+    assert!(longest < timeout * 2, "{longest:?}");
+    assert!(replica.count("busy") > 0);
 }
 
 #[tokio::test]
