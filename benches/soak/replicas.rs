@@ -9,7 +9,7 @@ use std::{
     fs,
     net::SocketAddr,
     path::Path,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -544,8 +544,12 @@ impl World {
         let clients = self.customers("rolling-", plan.customers).await;
         self.herd(&clients, REPLICAS).await;
         let before = self.control().calls().await;
+        let running = self.replicas.iter().map(|it| Some(it.sender())).collect::<Vec<_>>();
+        let running = Arc::new(Mutex::new(running));
+        let load = tokio::spawn(send_until_empty(Arc::clone(&running), clients.clone()));
         for number in 0..REPLICAS {
             // As a Service does: no new requests for a replica that ends.
+            running.lock().unwrap()[number] = None;
             let process = &mut self.replicas[number].process;
             process.signal(Signal::TERM);
             process.ended().await;
@@ -558,14 +562,30 @@ impl World {
                 sending.spawn(async move { sender.ask(&client).await });
             }
             sending.join_all().await;
+            running.lock().unwrap()[number] = Some(replica.sender());
         }
+        running.lock().unwrap().clear();
+        load.await.unwrap();
         let counts = self.tally.take();
         let calls = self.control().calls().await - before;
         report.check("no calls to Juspay", calls, calls == 0);
-        check_served(&mut report, &counts, clients.len() * REPLICAS);
+        check_served(&mut report, &counts, 0);
         report_sources(&mut report, &counts);
         report
     }
+}
+
+/// Sends requests to the running replicas in turn, until there are none.
+async fn send_until_empty(running: Arc<Mutex<Vec<Option<Sender>>>>, clients: Vec<Arc<Client>>) {
+    let mut requests = JoinSet::new();
+    for (number, client) in clients.iter().cycle().enumerate() {
+        let running: Vec<_> = running.lock().unwrap().iter().flatten().cloned().collect();
+        let Some(sender) = running.get(number % running.len().max(1)).cloned() else { break };
+        let client = Arc::clone(client);
+        requests.spawn(async move { sender.ask(&client).await });
+        sleep(Duration::from_secs(1) / RATE).await;
+    }
+    requests.join_all().await;
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
