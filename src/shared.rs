@@ -117,6 +117,21 @@ pub enum LookUp {
     Away(Option<Lease>),
 }
 
+impl LookUp {
+    /// The outcome, for spans.
+    #[must_use]
+    pub const fn outcome(&self) -> &'static str {
+        match self {
+            Self::Found(_) => "found",
+            Self::Fetch(..) => "fetch",
+            Self::Elsewhere(..) => "elsewhere",
+            Self::Failed(_) => "failed",
+            Self::Limited(_) => "limited",
+            Self::Away(_) => "away",
+        }
+    }
+}
+
 /// A value that fulfills the need.
 #[derive(Debug, Clone)]
 pub enum Found {

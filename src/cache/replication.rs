@@ -34,6 +34,7 @@ use crate::{
         Content, Failure, FailureCode, Found, Lease, LookUp, Need, News, Request, SharedCustomer,
         SharedTier, Stored, Version, wait,
     },
+    traces::Kind,
 };
 
 /// Reports of hand-outs in a batch, and at once.
@@ -190,7 +191,11 @@ impl Fetcher {
         loop {
             let customer = lookup.customer.clone();
             let request = Request { customer, need, charge, waited_for: None };
-            return match wait::look_up(tier, &*self.clock, request, deadline).await {
+            let span = lookup.trace.begin("look up shared tier", Kind::Internal);
+            let result = wait::look_up(tier, &*self.clock, request, deadline).await;
+            span.set("juspay_bff.shared.outcome", result.outcome());
+            span.end();
+            return match result {
                 LookUp::Found(Found::Customer(found)) => {
                     let version = found.version;
                     let entry = self.entry_of(lookup, found);

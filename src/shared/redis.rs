@@ -85,8 +85,9 @@ pub enum SetUpError {
 pub struct RedisTier(Arc<Operations>);
 
 impl RedisTier {
-    /// Reads the key files and starts the thread. Returns the tier and its events. Blocks the thread for a bounded time, but not for the
-    /// server: until there is a connection, every look-up is [`LookUp::Away`].
+    /// Reads the key files and starts the thread. Returns the tier and its events. Blocks the thread for a
+    /// bounded time, but not for the server: until there is a connection, every look-up is
+    /// [`LookUp::Away`].
     ///
     /// # Errors
     /// If a file can't be used, or the thread can't be started.
@@ -96,6 +97,7 @@ impl RedisTier {
         metrics: &metrics::Shared,
     ) -> Result<(Self, Events), SetUpError> {
         metrics.requests.initialize(Outcome::LABELS.iter().copied().flatten().copied());
+        metrics.duration.create(&[]);
         let unreadable = metrics.requests.with_label_values(&[Outcome::Unreadable.label()]);
         let names = Arc::new(Names::open(settings)?);
         let connector = Connector::new(&settings.shared, names.channel())?;

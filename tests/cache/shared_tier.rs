@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use juspay_bff::{
-    cache::{Detail, Forward, LookupError, Purged, Source},
+    cache::{Detail, Forward, Lookup, LookupError, Purged, Source},
     clock::{Clock as _, Monotonic},
     customer::CustomerJson,
     juspay::{ConnectionFailure, InvalidResponse, JuspayError},
@@ -13,7 +13,9 @@ use juspay_bff::{
         Content, Failure, FailureCode, Found as SharedFound, LeaseId, LookUp, News, SharedCustomer,
         SharedLife, Version,
     },
+    traces::{Queue, Sampling, Tracer},
 };
+use prometheus::IntCounter;
 
 use super::{
     fake_tier::{FakeTier, lease},
@@ -67,6 +69,40 @@ fn p4_another_replicas_token_is_served_without_a_call() {
         assert_eq!(world.juspay.calls("alice"), 0);
         assert_eq!(world.hit("alice"), "tkn_shared");
         assert_eq!(tier.requests().len(), 1, "the second request is a hit in memory");
+    });
+}
+
+#[test]
+fn look_up_in_the_tier_has_a_span_below_the_fetch() {
+    run(async {
+        let (world, tier) = world();
+        let (queue, mut waiting) = Queue::new(IntCounter::new("lost", "lost").unwrap());
+        let sampling = Sampling { share: 1.0, trust: false };
+        let tracer = Tracer::new(sampling, queue, Arc::new(world.clock.clone()));
+        tier.answer(found(shared(&world, "tkn_shared", 100, 7)));
+        tier.answer(LookUp::Away(None));
+        for customer in ["alice", "bob"] {
+            let trace = tracer.draw(None).unwrap();
+            let client = world.client(Lookup { trace, ..lookup(customer) });
+            settle().await;
+            if customer == "bob" {
+                world.respond("bob", world.token("tkn_own", 900)).await;
+            }
+            client.await.unwrap().unwrap();
+        }
+        let spans = waiting.take().unwrap();
+        let named = |name: &str| spans.iter().filter(|it| it.name == name).collect::<Vec<_>>();
+        let (fetches, look_ups) = (named("fetch customer"), named("look up shared tier"));
+        assert_eq!(look_ups.len(), 2);
+        for ((fetch, look_up), outcomes) in
+            fetches.iter().zip(look_ups).zip([["shared", "found"], ["success", "away"]])
+        {
+            assert_eq!(look_up.parent, Some(fetch.place.span_id));
+            let [expected_fetch, expected_look_up] = outcomes;
+            assert_eq!(fetch.attributes, [("juspay_bff.fetch.outcome", expected_fetch.into())]);
+            let attributes = [("juspay_bff.shared.outcome", expected_look_up.into())];
+            assert_eq!(look_up.attributes, attributes);
+        }
     });
 }
 
