@@ -20,6 +20,10 @@ pub static DASHBOARD: LazyLock<Value> = LazyLock::new(|| {
 /// Metrics that Prometheus itself adds for a target.
 const ITS_OWN: &str = "up";
 
+/// The metrics of the shared tier, which this service does not have. `docs/metrics.md` has them;
+/// `tests/shared` compares it with the code.
+const SHARED_TIER: &str = "juspay_bff_shared_";
+
 pub async fn all_queries_return_data(prometheus: &Prometheus, world: &World) {
     // A rate needs a second scrape.
     prometheus.until_scraped(now()).await;
@@ -41,7 +45,7 @@ pub async fn all_queries_return_data(prometheus: &Prometheus, world: &World) {
     let shipped = rules.iter().map(|rule| text(&rule["query"])).chain(panels.iter().cloned());
     let shipped = shipped.chain(annotations().map(|it| substituted(&text(&it["expr"]), "1m")));
     let exposed = exposed(world).await;
-    for query in shipped {
+    for query in shipped.filter(|query| !query.contains(SHARED_TIER)) {
         for (name, selector) in selectors(&query) {
             let exists = exposed.contains(name) || recorded.contains(name) || name == ITS_OWN;
             assert!(exists, "there is no metric {name}: {query}");
@@ -51,7 +55,7 @@ pub async fn all_queries_return_data(prometheus: &Prometheus, world: &World) {
     }
     let end = now();
     let minute = end.checked_sub(SignedDuration::from_mins(1)).unwrap();
-    for query in panels {
+    for query in panels.into_iter().filter(|query| !query.contains(SHARED_TIER)) {
         let found = prometheus.query_range(&query, (minute, end), 1).await;
         let has_value =
             |values: &Vec<(f64, f64)>| values.iter().any(|(_, value)| value.is_finite());
@@ -253,6 +257,57 @@ fn each_alert_has_a_panel_with_a_link_to_its_runbook() {
         (&runbooks["type"], &runbooks["query"]),
         (&"constant".into(), &"deploy/prometheus/RUNBOOKS.md".into())
     );
+}
+
+/// The values of `outcome` or `state` in `docs/metrics.md`, of the section with this title.
+fn documented(document: &str, section: &str) -> BTreeSet<String> {
+    let (_, section) = document.split_once(section).expect("the section");
+    let rows = section.split("\n## ").next().unwrap().lines();
+    rows.filter_map(|row| row.strip_prefix("| `")?.split('`').next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn queries_of_the_shared_tier_name_documented_metrics_and_values() {
+    let read = |path: &str| {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_to_string(root.join(path)).unwrap()
+    };
+    let document = read("docs/metrics.md");
+    let values = [
+        ("outcome", documented(&document, "## Outcomes of the shared tier")),
+        ("state", documented(&document, "## States of the shared tier")),
+    ];
+    let panels: Vec<_> = panels().flat_map(|panel| queries(panel, "1m")).collect();
+    let rules = read("deploy/prometheus/alert-rules.yml");
+    let mut selected = 0;
+    let queries = panels.iter().map(String::as_str).chain(rules.lines());
+    for query in queries.filter(|query| query.contains(SHARED_TIER)) {
+        for (name, selector) in selectors(query) {
+            selected += 1;
+            let family = name.strip_suffix("_bucket").unwrap_or(name);
+            assert!(document.contains(&format!("\n| `{family}` |")), "there is no {name}: {query}");
+            for (label, known) in &values {
+                let labels = selector.split_once('{').map_or("", |(_, labels)| labels);
+                let matchers = labels.split(',').filter_map(|it| it.strip_prefix(label));
+                let matchers = matchers.filter_map(|it| it.split('"').nth(1));
+                for value in matchers.flat_map(|it| it.split('|')) {
+                    assert!(known.contains(value), "there is no {label} {value}: {query}");
+                }
+            }
+        }
+    }
+    assert!(selected >= 9, "{selected}");
+    for panel in self::panels() {
+        let target = &panel["targets"][0];
+        let legend = target["legendFormat"].as_str().unwrap();
+        for (label, known) in &values {
+            let is_shown = target["expr"].as_str().unwrap().contains(SHARED_TIER)
+                && legend.contains(&format!("{{{{{label}}}}}"));
+            for value in known.iter().filter(|_| is_shown) {
+                assert!(color_of(panel, value).is_some(), "{value} has no color in {panel}");
+            }
+        }
+    }
 }
 
 #[test]
