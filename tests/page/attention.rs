@@ -135,6 +135,36 @@ async fn each_line_opens_its_runbook_on_the_page() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn shared_tier_is_shown_if_it_is_set_up() {
+    let mut opened = Opened::with("").await;
+    opened.browser.evaluate(REPLACE_METRICS).await;
+    let visible = "document.querySelector('#shared-tier').checkVisibility()";
+    show(&mut opened, 101, &[]).await;
+    assert_eq!(opened.browser.evaluate(visible).await, false);
+    let metrics = [
+        "shared_state{state=\"connected\"} 0",
+        "shared_state{state=\"partly_connected\"} 1",
+        "shared_requests_total{outcome=\"found\"} 7",
+        "shared_requests_total{outcome=\"refused\"} 0",
+        "shared_request_duration_seconds_bucket{le=\"0.001\"} 10",
+        "shared_request_duration_seconds_bucket{le=\"+Inf\"} 10",
+        "cache_requests_total{outcome=\"hit\"} 1",
+        "cache_requests_total{outcome=\"shared\"} 1",
+        "cache_requests_total{outcome=\"miss\"} 2",
+    ];
+    show(&mut opened, 102, &metrics).await;
+    assert_eq!(opened.browser.evaluate(visible).await, true);
+    let card = opened.browser.text("#shared-tier").await;
+    assert_eq!(opened.row("shared", "found").await, ["0", "7"]);
+    assert!(opened.row("shared", "refused").await.is_empty());
+    assert!(card.contains("partly connected") && card.contains("0.5 ms"), "{card}");
+    assert_eq!(opened.browser.text("#hits").await, "25.0 %");
+    let note = "50.0 % with no call of their own; since start";
+    assert_eq!(opened.browser.text("#hits-note").await, note);
+    opened.browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn zero_or_absent_series_cause_no_warning() {
     let mut opened = Opened::with("").await;
     opened.browser.evaluate(REPLACE_METRICS).await;
@@ -155,6 +185,10 @@ async fn zero_or_absent_series_cause_no_warning() {
         "tls_certificate_not_after_timestamp_seconds{certificate=\"server\"} 0",
         "upstream_clock_skew_seconds 0",
         "log_lines_lost_total 0",
+        "shared_state{state=\"connected\"} 1",
+        "shared_state{state=\"disconnected\"} 0",
+        "shared_requests_total{outcome=\"unreadable\"} 0",
+        "shared_requests_total{outcome=\"timeout\"} 0",
     ];
     show(&mut opened, 101, &zeros).await;
     assert_eq!(opened.browser.text("#warnings").await, "Nothing needs attention.");

@@ -171,6 +171,31 @@ const RULES = [
     ),
   },
   {
+    alert: 'JuspayBffSharedTierAway', severity: 'ticket', text: 'The shared tier is {}.',
+    when: (metrics) => {
+      const states = {
+        disconnected: 'away: customers are fetched as without it',
+        partly_connected: 'partly away: a node of the cluster is down',
+        breaker_open: 'skipped: its server responds too late',
+      };
+      const current = metrics.gauges('shared_state').filter(({ value }) => value === 1);
+      return current.map(({ labels }) => states[labels.state]).filter((text) => text !== undefined);
+    },
+  },
+  {
+    alert: 'JuspayBffSharedEntriesUnreadable', severity: 'ticket',
+    text: 'Entries in the shared tier were unreadable {when}.',
+    when: (metrics) => any(metrics.count('shared_requests_total', outcome('unreadable'))),
+  },
+  {
+    alert: 'JuspayBffSharedExtraFetches', severity: 'ticket', bound: 0.05,
+    text: 'The shared tier was slow or full {when}, which caused extra calls to Juspay.',
+    when: (metrics, bound) => exceeds(
+      metrics.count('shared_requests_total', outcome('breaker_open', 'busy', 'error', 'out_of_memory', 'timeout')),
+      metrics.count('shared_requests_total', (labels) => !outcome('disconnected')(labels)), bound,
+    ),
+  },
+  {
     alert: 'JuspayBffInternalErrors', severity: 'ticket',
     text: 'Requests failed because of a bug {when}.',
     when: (metrics) => any(metrics.count('http_requests_total', code('internal_error'))),

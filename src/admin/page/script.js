@@ -249,6 +249,7 @@ function show(here) {
   showCache(here);
   showJuspay(here);
   showKeySets(periods[0]);
+  showSharedTier(here);
   showLoad(here, answers);
   warn(attention(periods));
 }
@@ -283,7 +284,7 @@ function showCache(here) {
   const lookups = sums(here, `${P}cache_requests_total`, 'outcome');
   const fromMemory = (lookups.shown.get('hit') ?? 0) + (lookups.shown.get('outage') ?? 0);
   put('hits', share(fromMemory, total(lookups.shown)));
-  const withoutCall = fromMemory + (lookups.shown.get('joined') ?? 0);
+  const withoutCall = ['joined', 'shared'].reduce((sum, outcome) => sum + (lookups.shown.get(outcome) ?? 0), fromMemory);
   put('hits-note', `${share(withoutCall, total(lookups.shown))} with no call of their own; ${lookups.when}`);
   counts('lookups', lookups, 'None yet');
 
@@ -335,6 +336,19 @@ function showKeySets(period) {
   const age = (seconds) => (Number.isNaN(seconds) ? 'never fetched' : span(seconds));
   const lines = keySets(period).map((set) => [set.issuer, count(set.keys), age(set.age), count(set.failed)]);
   rows('keysets', lines, 'No issuer has keys');
+}
+
+/** Without the shared tier, its metrics are absent. */
+function showSharedTier(here) {
+  const states = [...by(here, `${P}shared_state`, 'state')];
+  $('shared-tier').hidden = states.length === 0;
+  const times = sums(here, `${P}shared_request_duration_seconds_bucket`, 'le');
+  counts('shared', sums(here, `${P}shared_requests_total`, 'outcome'), 'None yet');
+  pairs('shared-state', [
+    ['State', (states.find(([, is]) => is === 1)?.[0] ?? '–').replace('_', ' ')],
+    [`Look-up p50, ${times.when}`, span(quantile(times.shown, 0.5))],
+    [`Look-up p99, ${times.when}`, span(quantile(times.shown, 0.99))],
+  ]);
 }
 
 function showLoad(here, answers) {

@@ -9,7 +9,7 @@
 pub type Case =
     (&'static str, &'static str, &'static str, &'static [&'static str], &'static [&'static str]);
 
-pub const CASES: &[&[Case]] = &[CUSTOMERS, JUSPAY, KEYS, OTHERS];
+pub const CASES: &[&[Case]] = &[CUSTOMERS, JUSPAY, KEYS, SHARED_TIER, OTHERS];
 
 const CUSTOMERS: &[Case] = &[
     (
@@ -222,6 +222,52 @@ const KEYS: &[Case] = &[
         "Fetching the signing keys of main failed since start.",
         &["jwks_refreshes_total{issuer=\"main\",outcome=\"failure\"} 1"],
         &["jwks_refreshes_total{issuer=\"main\",outcome=\"failure\"} 0"],
+    ),
+];
+
+const SHARED_TIER: &[Case] = &[
+    (
+        "JuspayBffSharedTierAway",
+        "ticket",
+        "The shared tier is away: customers are fetched as without it.",
+        &["shared_state{state=\"connected\"} 0", "shared_state{state=\"disconnected\"} 1"],
+        &["shared_state{state=\"connected\"} 1", "shared_state{state=\"disconnected\"} 0"],
+    ),
+    (
+        "JuspayBffSharedTierAway",
+        "ticket",
+        "The shared tier is partly away: a node of the cluster is down.",
+        &["shared_state{state=\"partly_connected\"} 1"],
+        &["shared_state{state=\"connected\"} 1"],
+    ),
+    (
+        "JuspayBffSharedTierAway",
+        "ticket",
+        "The shared tier is skipped: its server responds too late.",
+        &["shared_state{state=\"breaker_open\"} 1"],
+        &["shared_state{state=\"connected\"} 1"],
+    ),
+    (
+        "JuspayBffSharedEntriesUnreadable",
+        "ticket",
+        "Entries in the shared tier were unreadable since start.",
+        &["shared_requests_total{outcome=\"unreadable\"} 1"],
+        &["shared_requests_total{outcome=\"unreadable\"} 0"],
+    ),
+    (
+        "JuspayBffSharedExtraFetches",
+        "ticket",
+        "The shared tier was slow or full since start, which caused extra calls to Juspay.",
+        &[
+            "shared_requests_total{outcome=\"found\"} 94",
+            "shared_requests_total{outcome=\"timeout\"} 4",
+            "shared_requests_total{outcome=\"out_of_memory\"} 2",
+        ],
+        &[
+            "shared_requests_total{outcome=\"found\"} 95",
+            "shared_requests_total{outcome=\"timeout\"} 5",
+            "shared_requests_total{outcome=\"disconnected\"} 999",
+        ],
     ),
 ];
 
