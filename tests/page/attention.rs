@@ -158,6 +158,7 @@ async fn shared_tier_is_shown_if_it_is_set_up() {
     assert_eq!(opened.row("shared", "found").await, ["0", "7"]);
     assert!(opened.row("shared", "refused").await.is_empty());
     assert!(card.contains("partly connected") && card.contains("0.5 ms"), "{card}");
+    opened.browser.picture("shared-tier").await;
     assert_eq!(opened.browser.text("#hits").await, "25.0 %");
     let note = "50.0 % with no call of their own; since start";
     assert_eq!(opened.browser.text("#hits-note").await, note);
