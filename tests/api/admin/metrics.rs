@@ -194,7 +194,7 @@ const VALUES: [(&str, &str, &str); 8] = [
     ("auth_revocation_reloads_total", "outcome", "failure success"),
     ("cache_evictions_total", "cause", "expired removed size"),
     ("cache_refreshes_total", "outcome", "failure not_found success"),
-    ("cache_requests_total", "outcome", "bypass hit joined miss not_found outage"),
+    ("cache_requests_total", "outcome", "bypass hit joined miss not_found outage shared"),
     ("http_request_duration_seconds_count", "route", "/me/customer unmatched"),
     ("tls_handshakes_total", "outcome", "failed ok timeout"),
     (
