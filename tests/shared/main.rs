@@ -3,9 +3,10 @@
 //! Each test starts servers of its own. Two tiers in one process stand for two replicas: they share
 //! nothing but the server. `sharing` tests what replicas share, `news` what they announce, `failures`
 //! servers that hang, end, or refuse, `cluster` the same for one primary of a cluster, and `secrets` what
-//! the server gets to see. `metrics` compares the metrics with their documentation.
+//! the server gets to see.
 //!
-//! The servers' time is real, so the tests wait for effects, and never for a fixed time.
+//! The servers' time is real, so the tests wait for effects, and never for a fixed time. `metrics` compares
+//! the metrics with their documentation.
 
 #![expect(
     clippy::unwrap_used,
