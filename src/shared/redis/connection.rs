@@ -224,7 +224,7 @@ impl Connection {
         self.query_routed(command, any).await
     }
 
-    /// Sends a command without a key to all primaries. In a cluster, the response is a map of theirs.
+    /// Sends a command without a key to all primaries. In a cluster, the response maps each to its own.
     pub(super) async fn query_primaries(&self, command: &Cmd) -> RedisResult<Value> {
         let all = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
         self.query_routed(command, all).await
