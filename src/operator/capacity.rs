@@ -267,7 +267,11 @@ impl Capacity<'_> {
             if self.is_shared() { "" } else { " and replica" },
             format_duration(worst),
             if self.is_shared() { " while the shared server is away" } else { "" },
-        )
+        )?;
+        if self.is_shared() {
+            writeln!(f, "# Then usual calls are up to {} times as many.", self.replicas)?;
+        }
+        Ok(())
     }
 }
 
@@ -449,6 +453,7 @@ mod tests {
         let shown = three.to_string();
         assert_eq!(calls(&shown, "10,000"), "10,000 19.2/s 2,500/s (above the quota)");
         assert!(shown.contains("one call per customer every 8m 40s"), "{shown}");
+        assert!(shown.contains("while the shared server is away.\n# Then usual calls"), "{shown}");
         assert!(memory(&shown, "100,000 shared").ends_with(" 115 MiB 1.17 KiB each"), "{shown}");
         assert_eq!(three.summary().shared_memory_bytes, Some(120_000_000));
         assert!(!three.warning().unwrap().contains("fewer replicas"));

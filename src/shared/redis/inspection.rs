@@ -461,3 +461,45 @@ fn is_plain(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
     text.len() <= MAX_TEXT && text.bytes().all(is_plain)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(detail: &str) -> StepError {
+        let kind = ErrorKind::Server(ServerErrorKind::ResponseError);
+        StepError::from(&RedisError::from((kind, "", detail.to_owned())))
+    }
+
+    #[test]
+    fn errors_of_all_versions_name_the_missing_right() {
+        let right = |command: Option<&str>| StepError::Right(command.map(str::to_owned));
+        for (detail, error) in [
+            ("The user executing the script can't run this command or subcommand", right(None)),
+            ("The user executing the script can't access at least one of the keys", right(None)),
+            (
+                "ACL failure in script: User bff has no permissions to run the 'xadd' command",
+                right(Some("XADD")),
+            ),
+            ("-NOPERM this user has no permissions to run the 'get' command", right(Some("GET"))),
+            ("ACL failure in script: run the 'tkn_1 secret' command", right(None)),
+            ("unknown command 'EVALSHA', with args beginning with:", StepError::Scripts),
+            ("-OOM command not allowed when used memory > 'maxmemory'", StepError::OutOfMemory),
+            ("anything else", StepError::Other("the server rejected a command")),
+        ] {
+            assert_eq!(step(detail), error, "{detail}");
+        }
+        let message = right(Some("XADD")).to_string();
+        assert_eq!(message, "the user may not run XADD");
+    }
+
+    #[test]
+    fn memory_is_read_from_info() {
+        let info =
+            b"# Memory\r\nused_memory:9\r\nmaxmemory:1024\r\nmaxmemory_policy:allkeys-lru\r\n";
+        let memory = Memory { policy: "allkeys-lru".to_owned(), limit: 1024 };
+        assert_eq!(Memory::parse(info), memory);
+        assert_eq!(Memory::parse(b"maxmemory_policy:<x>\nmaxmemory:-1"), Memory::default());
+        assert_eq!(Memory::parse(b"\xff"), Memory::default());
+    }
+}
