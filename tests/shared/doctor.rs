@@ -63,7 +63,7 @@ async fn working_server_passes_and_keeps_nothing() {
     let findings = doctor(&server.url(), "shared.timeout = '1s'").await;
     assert_finding(&findings, "shared.url", Status::Ok, &["connected to "]);
     assert_finding(&findings, "shared.topology", Status::Ok, &["a single primary"]);
-    assert_finding(&findings, "shared.key_file", Status::Ok, &["stored, read and decrypted"]);
+    assert_finding(&findings, "shared entry", Status::Ok, &["stored, read and decrypted"]);
     assert_finding(&findings, "shared scripts", Status::Ok, &["all of them"]);
     assert_finding(&findings, "shared.timeout", Status::Ok, &["a look-up took", "1000.0 ms"]);
     assert_finding(&findings, "shared clock", Status::Ok, &["agrees"]);

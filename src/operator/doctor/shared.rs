@@ -106,15 +106,19 @@ async fn scripts(
     report: &mut Report<'_>,
 ) -> io::Result<()> {
     let subject = "shared scripts";
-    let key = "shared.key_file";
+    let entry = "shared entry";
     match round_trip {
-        Ok(_) => report.ok(key, "an entry was encrypted, stored, read and decrypted")?,
+        Ok(_) => report.ok(entry, "an entry was encrypted, stored, read and decrypted")?,
         Err(RoundTripError::Different) => {
             let fix = "use a server that returns what was stored";
-            report.failed(key, "the entry that was stored is not the one that was read", fix)?;
+            report.failed(entry, "the entry that was stored is not the one that was read", fix)?;
         }
         Err(RoundTripError::Encryption) => {
-            report.failed(key, "an entry could not be encrypted", "report it to the developers")?;
+            report.failed(
+                entry,
+                "an entry could not be encrypted",
+                "report it to the developers",
+            )?;
         }
         Err(RoundTripError::Script(name, error)) => {
             return failed_script(subject, name, error, report);
