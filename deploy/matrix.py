@@ -59,6 +59,23 @@ class Rendered:
     def service(self):
         return self.one("Service")
 
+    def volumes(self):
+        return {it["name"] for it in self.pod["volumes"]}
+
+    def shared(self):
+        """The settings of the shared tier, and its Secret."""
+        prefix = "JUSPAY_BFF__SHARED__"
+        site = self.one("ConfigMap", name="-site")["data"]
+        settings = {key.removeprefix(prefix): value for key, value in site.items() if key.startswith(prefix)}
+        secrets = [it["secret"]["secretName"] for it in self.pod["volumes"] if it["name"] == "juspay-bff-shared"]
+        return settings, secrets
+
+    def shared_port(self):
+        """The port of the server that the network policy allows, if there is one."""
+        policy = self.one("NetworkPolicy", "networking", "-shared")
+        enabled = self.one("NetworkPolicy", "networking")
+        return policy["spec"]["egress"][0]["ports"][0]["port"] if enabled else None
+
     def ports(self):
         """The ports of listeners by container and by network policy, if there is one."""
         ports = [it["containerPort"] for it in self.container["ports"]]
@@ -109,6 +126,13 @@ def public(path="", **values):
     return {"settings": {"server": {"public_url": f"https://bff.acme.test{path}"}}} | values
 
 
+OWN_VOLUMES = {"juspay-bff-settings", "juspay-bff-secrets", "juspay-bff-shared"}
+SHARED_FILES = {
+    "KEY_FILE": "/run/secrets/juspay-bff-shared/keys",
+    "NAME_KEY_FILE": "/run/secrets/juspay-bff-shared/name-key",
+}
+SHARED_PASSWORD = {"PASSWORD_FILE": "/run/secrets/juspay-bff-shared/password"}
+SHARED_CA = {"CA_FILE": "/run/secrets/juspay-bff-shared/ca.crt"}
 ON, OFF = {"enabled": True}, {"enabled": False}
 MATCH = {"matchLabels": {"a": "b"}}
 # Each option: values, and what must be true of the rendered objects.
@@ -167,8 +191,51 @@ FACTORS = {
             lambda it: it.pod["volumes"][1]["secret"]["secretName"] == "vault" and "generic vault" in it.notes,
         ),
     ],
+    "shared": [
+        ({}, lambda it: it.shared() == ({}, []) and not it.one("NetworkPolicy", name="-shared")),
+        (
+            {"shared": ON, "valkey": ON},
+            lambda it: (
+                it.shared()[0]
+                == SHARED_FILES
+                | SHARED_PASSWORD
+                | {"URL": f"redis://juspay-bff@{it.one('StatefulSet')['metadata']['name']}"}
+                and it.one("StatefulSet")["metadata"]["name"] == it.one("Service", name="-valkey")["metadata"]["name"]
+                and it.shared_port() in (6379, None)
+                and "generic juspay-bff-shared" in it.notes
+            ),
+        ),
+        (
+            {
+                "shared": ON
+                | {"url": "rediss://bff@redis.internal:7000", "topology": "cluster", "ca": True}
+                | {"existingSecret": "tier", "peers": [{"ipBlock": {"cidr": "10.0.0.0/20"}}]},
+                "settings": {"shared": {"prefix": "shop"}},
+            },
+            lambda it: (
+                it.shared()
+                == (
+                    SHARED_FILES
+                    | SHARED_PASSWORD
+                    | SHARED_CA
+                    | {"URL": "rediss://bff@redis.internal:7000", "TOPOLOGY": "cluster", "PREFIX": "shop"},
+                    ["tier"],
+                )
+                and it.shared_port() in (7000, None)
+                and "generic tier" in it.notes
+            ),
+        ),
+        (
+            {"shared": ON | {"url": "redis://[fd00::1]", "password": False, "peers": [{"ipBlock": {"cidr": "fd00::/64"}}]}},
+            lambda it: (
+                it.shared()[0] == SHARED_FILES | {"URL": "redis://[fd00::1]"}
+                and it.shared_port() in (6379, None)
+                and "--from-file=password" not in it.notes
+            ),
+        ),
+    ],
     "extra": [
-        ({}, lambda it: "env" not in it.container and len(it.pod["volumes"]) == 2),
+        ({}, lambda it: "env" not in it.container and it.volumes() <= OWN_VOLUMES),
         (
             {
                 "extraEnv": [{"name": "JUSPAY_BFF__AUTH__REVOCATIONS_FILE", "value": "/etc/revocations/list.json"}],
@@ -177,8 +244,8 @@ FACTORS = {
             },
             lambda it: (
                 it.container["env"][0]["value"].startswith("/etc/revocations")
-                and it.container["volumeMounts"][2]["mountPath"] == "/etc/revocations"
-                and it.pod["volumes"][2]["name"] == "revocations"
+                and it.container["volumeMounts"][-1]["mountPath"] == "/etc/revocations"
+                and it.pod["volumes"][-1]["name"] == "revocations"
             ),
         ),
     ],

@@ -17,9 +17,15 @@ PROXY = [
     "settings.juspay.egress_proxy=http://proxy.internal:3128",
     "networkPolicy.egressProxyPeers[0].ipBlock.cidr=10.0.0.0/20",
 ]
+SHARED = [
+    "shared.enabled=true",
+    "shared.url=redis://redis.internal",
+    "shared.peers[0].ipBlock.cidr=10.0.0.0/20",
+]
 # With Cilium, the names that pods may resolve in addition to the hosts that they may call.
 ISTIOD = {"istiod.istio-system.svc", "istiod.istio-system.svc.cluster.local"}
-NAMES = {"sidecar-mesh-cilium": ISTIOD, "ambient-mesh-cilium": set(), "egress-proxy-cilium": {"proxy.internal"}}
+NAMES = {"sidecar-mesh-cilium": ISTIOD, "ambient-mesh-cilium": set(), "egress-proxy-cilium": {"proxy.internal"},
+         "shared-tier-cilium": {"redis.internal"}}
 # The components of a variant, and the values of the chart.
 VARIANTS = {
     "sidecar-mesh": (["istio"], ["istio.enabled=true"]),
@@ -31,6 +37,8 @@ VARIANTS = {
     "sidecar-mesh-cilium": (["istio", "cilium"], ["istio.enabled=true", "networkPolicy.hostNames=cilium"]),
     "egress-proxy": (["egress-proxy"], PROXY),
     "egress-proxy-cilium": (["egress-proxy", "cilium"], [*PROXY, "networkPolicy.hostNames=cilium"]),
+    "shared-tier": (["shared-tier"], SHARED),
+    "shared-tier-cilium": (["shared-tier", "cilium"], [*SHARED, "networkPolicy.hostNames=cilium"]),
 }
 
 faults = []
@@ -131,6 +139,10 @@ def check(name, objects):
         peers, [port] = rule["to"], rule["ports"]
         expect(peers == [{"ipBlock": {"cidr": "10.0.0.0/20"}}], f"{name}: wrong addresses {peers}")
         expect(port == {"protocol": "TCP", "port": 3128}, f"{name}: wrong port {port}")
+    if "shared-tier" in name:
+        [rule] = objects["NetworkPolicy", "juspay-bff-shared"]["spec"]["egress"]
+        expect(rule["to"] == [{"ipBlock": {"cidr": "10.0.0.0/20"}}], f"{name}: wrong addresses {rule}")
+        expect(rule["ports"] == [{"protocol": "TCP", "port": 6379}], f"{name}: wrong port {rule}")
 
 
 def main(kubectl, helm, folder, out):

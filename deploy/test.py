@@ -293,6 +293,36 @@ def check_translated_peers(folder):
         expect(rules == [it | {"ports": [port]} for it in servers], f"helm-{variant}-calico: wrong DNS egress {rules}")
 
 
+def check_shared_tier(folder):
+    """Pods have the keys and may reach the server, and Valkey has only the password and reaches nothing."""
+    for name in ["standalone-valkey", "helm-valkey"]:
+        everything = objects(folder / f"{name}.yaml")
+        deployment, valkey = one(everything, "Deployment"), one(everything, "StatefulSet")
+        pods, server = ({it["kind"]: it for it in [deployment, valkey]}[kind]["spec"]["template"]["metadata"]["labels"]
+                        for kind in ["Deployment", "StatefulSet"])
+        volumes = {it["name"]: it for it in deployment["spec"]["template"]["spec"]["volumes"]}
+        secret = volumes["juspay-bff-shared"]["secret"]
+        expect(secret == {"secretName": "juspay-bff-shared", "defaultMode": 288}, f"{name}: mounts {secret}")
+        secrets = [it["secret"] for it in valkey["spec"]["template"]["spec"]["volumes"] if "secret" in it]
+        items = [[of["key"] for of in it["items"]] for it in secrets]
+        expect(items == [["password"]], f"{name}: Valkey gets {items}")
+        out = network_policy(everything, "juspay-bff-shared")["spec"]
+        into = network_policy(everything, "juspay-bff-valkey")["spec"]
+        expect(into["policyTypes"] == ["Ingress", "Egress"] and "egress" not in into, f"{name}: Valkey may connect")
+        for rules, peer, ours, theirs in [(out["egress"], "to", pods, server), (into["ingress"], "from", server, pods)]:
+            [rule] = rules
+            [only] = rule[peer]
+            expect(only.keys() == {"podSelector"}, f"{name}: the policy allows {only}")
+            expect(only["podSelector"]["matchLabels"].items() <= theirs.items(), f"{name}: the policy allows {only}")
+            expect(rule["ports"] == [{"protocol": "TCP", "port": 6379}], f"{name}: the policy allows {rule['ports']}")
+        selector = one(everything, "StatefulSet")["spec"]["selector"]["matchLabels"]
+        expect(selector.items() <= server.items() and not selector.items() <= pods.items(), f"{name}: labels {selector}")
+        for it in everything:
+            if it["kind"] in ("Service", "NetworkPolicy") and it["metadata"]["name"] == "juspay-bff":
+                labels = it["spec"].get("selector") or it["spec"]["podSelector"]["matchLabels"]
+                expect(not labels.items() <= server.items(), f"{name}: {it['kind']} also selects Valkey")
+
+
 def check_ids(folder):
     """No ids where the platform assigns them, 65532 everywhere else."""
     for path in folder.glob("*.yaml"):
@@ -315,7 +345,7 @@ def bare(it):
     if isinstance(it, list):
         return [bare(value) for value in it]
     if isinstance(it, str):
-        it = re.sub(r"(juspay-bff-(?:site|settings))-[a-z0-9]{10}$", r"\1", it)
+        it = re.sub(r"(juspay-bff-(?:site|settings|valkey))-[a-z0-9]{10}$", r"\1", it)
         return it.removesuffix(" && app.kubernetes.io/instance == 'juspay-bff'")
     return it
 
@@ -328,7 +358,7 @@ def comparable(manifests):
         if it["metadata"]["name"] == "juspay-bff-site":
             it["data"] = {key: value for key, value in it["data"].items() if key.startswith("JUSPAY_BFF__")}
             it["metadata"].pop("labels", None)
-        if it["metadata"]["name"] == "juspay-bff-settings":
+        if it["metadata"]["name"] == "juspay-bff-settings" or it["kind"] == "ConfigMap" and "valkey.conf" in it["data"]:
             it["data"] = {key: value.strip() for key, value in it["data"].items()}
             it["metadata"].pop("labels", None)
         found[it["apiVersion"], it["kind"], it["metadata"]["name"]] = it
@@ -344,6 +374,8 @@ def check_same(folder):
         "-istio",
         "-traces",
         "-public-path",
+        "-shared-tier",
+        "-valkey",
         "-load-balancer",
         "-node-local-dns",
         "-openshift",
@@ -383,6 +415,7 @@ def check_copies():
     """The chart has copies of these files: Flux drops links out of a chart in a Git repository."""
     copies = DEPLOY / "helm/juspay-bff/files"
     sources = ["kubernetes/base/settings.toml", "prometheus/podmonitor.yaml", "prometheus/prometheusrule.yaml"]
+    sources += [f"kubernetes/components/valkey/{it}" for it in ("valkey.conf", "users.acl", "start-valkey")]
     for source in [DEPLOY / it for it in [*sources, "grafana/dashboard.json"]]:
         copy = copies / source.name
         same = not copy.is_symlink() and copy.read_bytes() == source.read_bytes()
@@ -453,6 +486,7 @@ def manifests(folder, program, site_env):
 def repository(folder, site_env):
     check_peers(folder, site_env)
     check_translated_peers(folder)
+    check_shared_tier(folder)
     check_ids(folder)
     check_same(folder)
     check_nothing_left(folder)

@@ -81,7 +81,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     ("cli", &[]),
     ("demo", &["app"]),
-    ("operator", &["auth", "cache", "juspay", "problem", "process"]),
+    ("operator", &["auth", "cache", "juspay", "problem", "process", "shared"]),
     ("commands", &["app", "auth", "cli", "demo", "operator", "process", "telemetry"]),
     ("main", &["cli", "commands", "telemetry"]),
     // `lib` re-exports the invariants for the fuzz targets.

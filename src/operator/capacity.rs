@@ -31,6 +31,10 @@ const CONNECTION_BYTES: u64 = 60 * 1024;
 /// docs/measurements/speed.md, rounded up.
 const IDLE_BYTES: u64 = 10 * 1024 * 1024;
 
+/// Bytes of a customer on the server of the shared tier, measured with a body of 950 bytes on Redis 7.0:
+/// 1.18 KB, rounded up.
+pub(crate) const SHARED_ENTRY_BYTES: u64 = 1200;
+
 /// Numbers of customers in the table of calls.
 const CUSTOMERS: [u64; 3] = [1_000, 10_000, 100_000];
 
@@ -50,6 +54,9 @@ pub struct Capacity<'s> {
 pub struct Summary {
     replicas: u32,
     memory_bytes: MemoryBytes,
+    /// Of the shared tier's server, for `cache.capacity` customers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shared_memory_bytes: Option<u64>,
     juspay_quota_per_second: Option<f64>,
     juspay_calls_per_second: Vec<CallRates>,
     warning: Option<String>,
@@ -85,15 +92,16 @@ impl Capacity<'_> {
         let quota = self.quota?.per_second();
         let capacity = self.settings.cache.capacity;
         let rate = self.steady_rate(capacity);
-        let within = count(quota * self.steady_interval() / f64::from(self.replicas.get()));
+        let within = count(quota * self.steady_interval() / self.callers());
         (rate > quota).then(|| {
             format!(
                 "{} active customers (cache.capacity) need {} to Juspay, above the quota of {}, \
                  which is enough for {within} customers: raise the quota, lower \
-                 cache.min_remaining to reuse tokens for longer, or run fewer replicas",
+                 cache.min_remaining to reuse tokens for longer{}",
                 count(float(capacity)),
                 calls(rate),
                 calls(quota),
+                if self.is_shared() { "" } else { ", or run fewer replicas" },
             )
         })
     }
@@ -111,7 +119,23 @@ impl Capacity<'_> {
     }
 
     fn steady_rate(&self, customers: u64) -> f64 {
-        float(customers) * f64::from(self.replicas.get()) / self.steady_interval()
+        float(customers) * self.callers() / self.steady_interval()
+    }
+
+    /// Whether replicas share customers.
+    const fn is_shared(&self) -> bool {
+        self.settings.shared.url.is_some()
+    }
+
+    /// How many replicas usually call Juspay for the same customer.
+    fn callers(&self) -> f64 {
+        if self.is_shared() { 1.0 } else { f64::from(self.replicas.get()) }
+    }
+
+    /// Memory of the shared tier's server, if there is one.
+    fn shared_bytes(&self) -> Option<u64> {
+        let bytes = self.settings.cache.capacity.saturating_mul(SHARED_ENTRY_BYTES);
+        self.is_shared().then_some(bytes)
     }
 
     /// Maximum calls per second for one customer. Clients cause calls by using tokens up and by
@@ -181,6 +205,7 @@ impl Capacity<'_> {
         Summary {
             replicas: self.replicas.get(),
             memory_bytes: MemoryBytes { customers, verified_tokens, connections, process, total },
+            shared_memory_bytes: self.shared_bytes(),
             juspay_quota_per_second: quota,
             juspay_calls_per_second: calls.collect(),
             warning: self.warning(),
@@ -199,7 +224,15 @@ impl Capacity<'_> {
                 format!("#   {shown:>11} {what:<58} {}  {}", mib(all), each.unwrap_or_default());
             writeln!(f, "{}", line.trim_end())?;
         }
-        writeln!(f, "#   {:>11} {:<58} {}", "", "total", mib(together))
+        writeln!(f, "#   {:>11} {:<58} {}", "", "total", mib(together))?;
+        let Some(bytes) = self.shared_bytes() else { return Ok(()) };
+        let customers = count(float(self.settings.cache.capacity));
+        let each = format!("{:>6.2} KiB each", float(SHARED_ENTRY_BYTES) / 1024.0);
+        writeln!(
+            f,
+            "#\n# Memory of the server that replicas share (shared.url), for as many customers:"
+        )?;
+        writeln!(f, "#   {customers:>11} {:<58} {}  {each}", "shared customers", mib(bytes))
     }
 
     fn calls(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -226,13 +259,19 @@ impl Capacity<'_> {
         let worst = 1.0 / self.worst_rate_per_customer();
         writeln!(
             f,
-            "# Usual: one call per customer and replica every {steady}, two thirds of the time for \
+            "# Usual: one call per customer{} every {steady}, two thirds of the time for \
              which the cache\n# returns a token of cache.max_token_life. Worst: one every {}, when \
              every checkout uses a token up\n# (cache.max_hand_outs, not before \
              cache.force_refresh_min_age) or requests a new one\n# \
-             (limits.force_refresh_per_customer), and every replica serves every customer.",
-            format_duration(worst)
-        )
+             (limits.force_refresh_per_customer), and every replica serves every customer{}.",
+            if self.is_shared() { "" } else { " and replica" },
+            format_duration(worst),
+            if self.is_shared() { " while the shared server is away" } else { "" },
+        )?;
+        if self.is_shared() {
+            writeln!(f, "# Then usual calls are up to {} times as many.", self.replicas)?;
+        }
+        Ok(())
     }
 }
 
@@ -394,6 +433,30 @@ mod tests {
         assert!(memory(&shown, "1,000 connections").ends_with(" 59 MiB 60.00 KiB each"), "{shown}");
         assert!(memory(&shown, "total").ends_with(" 2,266 MiB"), "{shown}");
         assert!(shown.lines().all(|line| line.starts_with('#')), "{shown}");
+    }
+
+    #[cfg(feature = "shared")]
+    #[test]
+    fn shared_tier_needs_memory_and_saves_calls() {
+        let files = tempfile::tempdir().unwrap();
+        let file = |name: &str, digit: &str| {
+            let path = files.path().join(name);
+            std::fs::write(&path, digit.repeat(64)).unwrap();
+            path.display().to_string()
+        };
+        let shared = settings(&format!(
+            "shared = {{ url = 'redis://cache', key_file = '{}', name_key_file = '{}' }}",
+            file("keys", "1"),
+            file("name-key", "2")
+        ));
+        let three = capacity(&shared, 3, Some("100/s"));
+        let shown = three.to_string();
+        assert_eq!(calls(&shown, "10,000"), "10,000 19.2/s 2,500/s (above the quota)");
+        assert!(shown.contains("one call per customer every 8m 40s"), "{shown}");
+        assert!(shown.contains("while the shared server is away.\n# Then usual calls"), "{shown}");
+        assert!(memory(&shown, "100,000 shared").ends_with(" 115 MiB 1.17 KiB each"), "{shown}");
+        assert_eq!(three.summary().shared_memory_bytes, Some(120_000_000));
+        assert!(!three.warning().unwrap().contains("fewer replicas"));
     }
 
     #[test]

@@ -6,14 +6,16 @@
 //! never listen on a port, write files or show a secret.
 //!
 //! `machine` checks this machine, `network` the connection to Juspay's host, with the egress proxy if one
-//! is set, `keys` each API key, `token_life` the client auth token, and `issuers` the issuers of access
-//! tokens. `report` collects and prints the findings.
+//! is set, `keys` each API key, `token_life` the client auth token, `issuers` the issuers of access tokens,
+//! and `shared` the server of the shared tier. `report` collects and prints the findings.
 
 mod issuers;
 mod keys;
 mod machine;
 mod network;
 mod report;
+#[cfg(feature = "shared")]
+mod shared;
 mod token_life;
 
 use std::{io, sync::Arc};
@@ -81,5 +83,7 @@ pub async fn check(
     let families = network::check(&context, &mut report).await?;
     keys::check(&context, &families, customer, &mut report).await?;
     issuers::check(&context, &mut report).await?;
+    #[cfg(feature = "shared")]
+    shared::check(&context, &mut report).await?;
     report.finish().map_err(DoctorError::Io)
 }

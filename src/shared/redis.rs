@@ -3,11 +3,12 @@
 //! `script` has the scripts that look up, lease and store; `names`, `sealing` and `entry` determine what
 //! the server gets to see; `io` runs calls on a thread of its own, through the connection that `manager`
 //! keeps; `health` decides which nodes may be used, and `news` is how replicas learn of purges.
-//! `operations` calls the scripts. No module outside this one uses the crate `redis`.
+//! `operations` calls the scripts, and `inspection` has single steps for `doctor`. No module outside this one uses the crate `redis`.
 
 mod connection;
 mod entry;
 mod health;
+pub(crate) mod inspection;
 mod io;
 mod manager;
 mod names;

@@ -16,13 +16,13 @@ const CUSTOMERS: usize = 60;
 /// The time in which sharing must be back for the slots of a failed primary.
 const RECOVERY: Duration = Duration::from_secs(10);
 
-struct Cluster {
+pub(super) struct Cluster {
     nodes: Vec<Server>,
 }
 
 impl Cluster {
     /// The first three nodes are primaries.
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let arguments = [
             "--cluster-enabled",
             "yes",
@@ -62,8 +62,12 @@ impl Cluster {
         cluster
     }
 
+    pub(super) fn url(&self) -> String {
+        self.nodes[0].url()
+    }
+
     fn set_up(&self) -> SetUp {
-        SetUp::new(self.nodes[0].url()).settings("shared.topology = 'cluster'")
+        SetUp::new(self.url()).settings("shared.topology = 'cluster'")
     }
 
     async fn replica(&self) -> Replica {

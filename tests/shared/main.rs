@@ -2,8 +2,8 @@
 //!
 //! Each test starts servers of its own. Two tiers in one process stand for two replicas: they share
 //! nothing but the server. `sharing` tests what replicas share, `news` what they announce, `failures`
-//! servers that hang, end, or refuse, `cluster` the same for one primary of a cluster, and `secrets` what
-//! the server gets to see.
+//! servers that hang, end, or refuse, `cluster` the same for one primary of a cluster, `secrets` what the
+//! server gets to see, and `doctor` what `juspay-bff doctor` reports.
 //!
 //! The servers' time is real, so the tests wait for effects, and never for a fixed time. `metrics` compares
 //! the metrics with their documentation.
@@ -19,6 +19,7 @@
 #![expect(clippy::print_stdout, reason = "what was measured")]
 
 mod cluster;
+mod doctor;
 mod failures;
 mod load;
 mod metrics;

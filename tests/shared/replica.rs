@@ -18,13 +18,14 @@ use tempfile::TempDir;
 use super::server::Server;
 
 /// The settings without a default.
-const REQUIRED: &str = include_str!("../required_settings.toml");
+pub(super) const REQUIRED: &str = include_str!("../required_settings.toml");
 
 /// The keys of all replicas, and one for rotations.
 pub(super) const KEY: &str = "0101010101010101010101010101010101010101010101010101010101010101";
 pub(super) const NEXT_KEY: &str =
     "0202020202020202020202020202020202020202020202020202020202020202";
-const NAME_KEY: &str = "0303030303030303030303030303030303030303030303030303030303030303";
+pub(super) const NAME_KEY: &str =
+    "0303030303030303030303030303030303030303030303030303030303030303";
 
 /// A body, with all that must not be readable on the server.
 pub(super) const BODY: &str = r#"{"id":"cst_17","mobile_number":"9876543210","first_name":"Aisha","juspay":{"client_auth_token":"tkn_very_secret"}}"#;

@@ -5,11 +5,13 @@ use std::{fs, num::NonZeroU32, time::Duration};
 
 use jiff::Timestamp;
 use juspay_bff::{
+    operator::doctor::Status,
     settings::Rate,
     shared::{Event, Failure, FailureCode, LookUp, Need, News, SharedTier as _},
 };
 
 use super::{
+    doctor::{assert_finding, doctor},
     replica::{KEY, NEXT_KEY, Replica, SetUp, event, id, two, until},
     server::{Server, free_port},
 };
@@ -94,11 +96,16 @@ async fn changed_key_file_is_reloaded() {
     next.found("bob").await;
 }
 
-/// The least rights of the tier's user, but for a cluster's `+cluster|slots`.
-const RIGHTS: &str = "resetkeys ~juspay-bff:* resetchannels &juspay-bff:news -@all +eval +evalsha +get \
-                      +set +del +pexpire +pttl +getrange +incr +incrby +exists +xadd +xrange +persist \
-                      +publish +subscribe +time +hset +hget +hdel +zadd +zrem +zscore \
-                      +zrevrange +zrangebyscore";
+/// The users of the Valkey in deploy: none but the tier's, with the least rights.
+const USERS: &str = include_str!("../../deploy/kubernetes/components/valkey/users.acl");
+
+/// The SHA-256 of the password `hush`.
+const HASH: &str = "dc8331bcb2283e89d275a1c2fe66f7bf5ac3163ec1967f149dd7e27906365f0c";
+
+/// The rights of the tier's user.
+pub(super) fn rights() -> String {
+    USERS.split_once("#PASSWORD_SHA256 ").unwrap().1.trim_end().to_owned()
+}
 
 /// Calls every operation.
 async fn use_everything(a: &Replica, b: &mut Replica) {
@@ -142,7 +149,8 @@ async fn tls_and_a_user_with_the_least_rights_suffice() {
         "--tls-ca-cert-file",
         &certificate,
     ]);
-    let () = server.run(&format!("ACL SETUSER bff on >hush {RIGHTS}"));
+    let rights = rights();
+    let () = server.run(&format!("ACL SETUSER bff on >hush {rights}"));
     let password = write("password", "hush".to_owned());
     let settings = format!("shared.password_file = '{password}'\n");
     let url = format!("rediss://bff@localhost:{port}");
@@ -152,8 +160,43 @@ async fn tls_and_a_user_with_the_least_rights_suffice() {
     use_everything(&a, &mut b).await;
     assert_eq!((a.count("error"), b.count("error")), (0, 0));
     assert_eq!((a.state("connected"), b.state("connected")), (1, 1));
+    let findings = doctor(&url, &trusted).await;
+    assert_finding(&findings, "shared.url", Status::Ok, &["with TLS as bff"]);
+    let findings = doctor(&url, &settings).await;
+    let parts = ["TLS handshake failed", "shared.ca_file"];
+    assert_finding(&findings, "shared.url", Status::Failed, &parts);
     // An unknown authority is not trusted.
     let other = SetUp::new(&url).settings(&settings).open();
     until("the connection fails", async || other.state("disconnected") == 1).await;
     assert!(matches!(other.look_up("x").await, LookUp::Away(None)));
+}
+
+#[tokio::test]
+async fn deployed_users_may_do_what_is_needed_and_nothing_else() {
+    let files = tempfile::tempdir().unwrap();
+    let path = files.path().join("users.acl");
+    // The test's administrator is the default user.
+    let users = USERS.replace("PASSWORD_SHA256", HASH);
+    let users = users.replace("user default off", "user default on nopass ~* &* +@all");
+    fs::write(&path, users).unwrap();
+    let server = Server::with(&["--aclfile", path.to_str().unwrap()]);
+    let password = files.path().join("password");
+    fs::write(&password, "hush\n").unwrap();
+    let settings = format!("shared.password_file = '{}'", password.display());
+    let url = server.url().replace("redis://", "redis://juspay-bff@");
+    let a = SetUp::new(&url).settings(&settings).connected().await;
+    let mut b = SetUp::new(&url).settings(&settings).connected().await;
+    use_everything(&a, &mut b).await;
+    assert_eq!((a.count("error"), b.count("error")), (0, 0));
+    let url = format!("redis://juspay-bff:hush@127.0.0.1:{}", server.port);
+    let mut connection = redis::Client::open(url).unwrap().get_connection().unwrap();
+    for refused in
+        ["FLUSHALL", "KEYS *", "SCAN 0", "CONFIG GET *", "ACL LIST", "GET other:a", "MONITOR"]
+    {
+        let mut words = refused.split(' ');
+        let mut command = redis::cmd(words.next().unwrap());
+        command.arg(words.collect::<Vec<_>>());
+        let error = command.query::<redis::Value>(&mut connection).unwrap_err();
+        assert_eq!(error.code(), Some("NOPERM"), "{refused}: {error}");
+    }
 }

@@ -144,6 +144,9 @@ fn secret_files(settings: &Settings) -> Vec<(String, &Path)> {
         ("auth.dpop.nonce_key_file", settings.auth.dpop.nonce_key_file.as_ref()),
         ("log.customer_ref_key_file", settings.log.customer_ref_key_file.as_ref()),
         ("traces.headers_file", settings.traces.headers_file.as_ref()),
+        ("shared.password_file", settings.shared.password_file.as_ref()),
+        ("shared.key_file", settings.shared.key_file.as_ref()),
+        ("shared.name_key_file", settings.shared.name_key_file.as_ref()),
     ];
     let fixed = fixed.into_iter().filter_map(|(key, path)| Some((key.to_owned(), path?.as_path())));
     let of_issuers = settings.auth.issuers.iter().filter_map(|(name, issuer)| match &issuer.keys {

@@ -10,7 +10,7 @@ use redis::{
     aio::{ConnectionLike as _, MultiplexedConnection},
     cluster::ClusterClientBuilder,
     cluster_async::ClusterConnection,
-    cluster_routing::{RoutingInfo, SingleNodeRoutingInfo},
+    cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo, SingleNodeRoutingInfo},
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Notify;
@@ -31,6 +31,7 @@ const SLOTS: u16 = 16_384;
 const MAX_ROOTS_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Opens connections.
+#[derive(Clone)]
 pub(super) struct Connector {
     url: RedisUrl,
     topology: Topology,
@@ -73,13 +74,19 @@ pub(super) enum ConnectError {
 
 impl From<RedisError> for ConnectError {
     fn from(error: RedisError) -> Self {
-        if error.is_timeout() { Self::Timeout } else { Self::Redis(error.kind()) }
+        if error.is_timeout() {
+            Self::Timeout
+        } else if matches!(error.code(), Some("WRONGPASS" | "NOAUTH")) {
+            Self::Redis(ErrorKind::AuthenticationFailed)
+        } else {
+            Self::Redis(error.kind())
+        }
     }
 }
 
 /// What an error means to an operator.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the library's enums may grow")]
-fn describe(kind: ErrorKind) -> &'static str {
+pub(super) fn describe(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::Io => "connection failed, or the TLS handshake",
         ErrorKind::AuthenticationFailed => "the user name or the password is wrong",
@@ -156,6 +163,11 @@ impl Connector {
         }
     }
 
+    /// The same, without a cluster.
+    pub(super) fn single(&self) -> Self {
+        Self { topology: Topology::Single, ..self.clone() }
+    }
+
     async fn password(&self) -> Result<Option<SecretString>, ConnectError> {
         let Some(path) = &self.password_file else { return Ok(None) };
         let content = regular_file::read(path, secret_file::MAX_BYTES).await;
@@ -204,6 +216,36 @@ impl Connection {
             Self::Cluster(mut connection) => connection.req_packed_command(command).await,
         };
         value.and_then(Value::extract_error)
+    }
+
+    /// Sends a command without a key, to any primary.
+    pub(super) async fn query_any(&self, command: &Cmd) -> RedisResult<Value> {
+        let any = RoutingInfo::SingleNode(SingleNodeRoutingInfo::RandomPrimary);
+        self.query_routed(command, any).await
+    }
+
+    /// Sends a command without a key to all primaries. In a cluster, the response maps each to its own.
+    pub(super) async fn query_primaries(&self, command: &Cmd) -> RedisResult<Value> {
+        let all = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
+        self.query_routed(command, all).await
+    }
+
+    async fn query_routed(&self, command: &Cmd, routing: RoutingInfo) -> RedisResult<Value> {
+        match self.clone() {
+            Self::Single(_) => self.query(command).await,
+            Self::Cluster(mut connection) => {
+                let value = connection.route_command(command.clone(), routing).await;
+                value.and_then(Value::extract_error)
+            }
+        }
+    }
+
+    /// Subscribes to a channel.
+    pub(super) async fn subscribe(&self, channel: &str) -> RedisResult<()> {
+        match self.clone() {
+            Self::Single(mut connection) => connection.subscribe(channel).await,
+            Self::Cluster(mut connection) => connection.subscribe(channel).await,
+        }
     }
 }
 

@@ -244,6 +244,6 @@ pub(super) async fn by_deadline<F: Future>(
 }
 
 /// Servers before 7.0 put the error of a command in a script into the text of another error.
-fn is_out_of_memory(error: &RedisError) -> bool {
+pub(super) fn is_out_of_memory(error: &RedisError) -> bool {
     error.code() == Some("OOM") || error.detail().is_some_and(|detail| detail.contains("-OOM "))
 }

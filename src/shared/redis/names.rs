@@ -59,6 +59,12 @@ impl Names {
         CustomerKeys { base: format!("{}:{generation}:{{{name:032x}}}", self.prefix) }
     }
 
+    /// Keys that belong to no customer, for `doctor`.
+    pub(super) fn reserved(&self, id: u128) -> CustomerKeys {
+        let name = self.hmac(&["doctor", &id.to_string()]);
+        CustomerKeys { base: format!("{}:doctor:{{{name:032x}}}", self.prefix) }
+    }
+
     /// 128 bits of the HMAC of texts, of which only the last may contain a NUL.
     fn hmac(&self, texts: &[&str]) -> u128 {
         let key = hmac::Key::new(hmac::HMAC_SHA256, self.key.current().expose_secret());
@@ -103,16 +109,21 @@ impl Names {
 }
 
 impl CustomerKeys {
+    /// A key with the same hash tag.
+    pub(super) fn named(&self, kind: &str) -> String {
+        format!("{}:{kind}", self.base)
+    }
+
     pub(super) fn value(&self) -> String {
-        format!("{}:value", self.base)
+        self.named("value")
     }
 
     pub(super) fn lease(&self) -> String {
-        format!("{}:lease", self.base)
+        self.named("lease")
     }
 
     pub(super) fn limit(&self) -> String {
-        format!("{}:limit", self.base)
+        self.named("limit")
     }
 
     /// The counter of responses with a version of the token.

@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 
 /// A Lua script.
 pub(super) struct Script {
+    /// Its file, without what it has in common with others.
+    pub(super) name: &'static str,
     pub(super) code: &'static str,
     hash: LazyLock<String>,
 }
@@ -21,6 +23,7 @@ macro_rules! scripts {
         $(pub(super) static $name: Script = {
             const CODE: &str = concat!($(include_str!(concat!("scripts/", $file))),+);
             Script {
+                name: stringify!($name),
                 code: CODE,
                 hash: LazyLock::new(|| ::redis::Script::new(CODE).get_hash().to_owned()),
             }

@@ -32,6 +32,53 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: server
 {{- end }}
 
+{{/* Labels that select the pod of Valkey, and those of its objects. */}}
+{{- define "juspay-bff.valkeyPods" -}}
+app.kubernetes.io/name: {{ include "juspay-bff.app" . }}-valkey
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "juspay-bff.valkeyLabels" -}}
+{{ include "juspay-bff.valkeyPods" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* The address of the shared tier's server. */}}
+{{- define "juspay-bff.sharedUrl" -}}
+{{- if not (or .Values.shared.url .Values.valkey.enabled) }}
+{{- fail "shared.enabled needs shared.url, or valkey.enabled to try it out" }}
+{{- end }}
+{{- .Values.shared.url | default (printf "redis://juspay-bff@%s-valkey" (include "juspay-bff.name" .)) }}
+{{- end }}
+
+{{/* All settings, as YAML: the values and, with the shared tier, those of its server. */}}
+{{- define "juspay-bff.allSettings" -}}
+{{- $settings := deepCopy .Values.settings }}
+{{- with .Values.shared }}
+{{- if .enabled }}
+{{- $files := "/run/secrets/juspay-bff-shared" }}
+{{- $shared := dict "url" (include "juspay-bff.sharedUrl" $) }}
+{{- $shared = merge $shared (dict "key_file" (printf "%s/keys" $files) "name_key_file" (printf "%s/name-key" $files)) }}
+{{- if ne .topology "single" }}
+{{- $_ := set $shared "topology" .topology }}
+{{- end }}
+{{- if .password }}
+{{- $_ := set $shared "password_file" (printf "%s/password" $files) }}
+{{- end }}
+{{- if .ca }}
+{{- $_ := set $shared "ca_file" (printf "%s/ca.crt" $files) }}
+{{- end }}
+{{- $settings = merge (dict "shared" $shared) $settings }}
+{{- end }}
+{{- end }}
+{{- toYaml $settings }}
+{{- end }}
+
 {{/* The port of settings.server.listen or admin_listen. Arguments: the root context and the key. */}}
 {{- define "juspay-bff.port" -}}
 {{- $default := get (dict "listen" "0.0.0.0:8080" "admin_listen" "0.0.0.0:9464") .key }}
@@ -92,7 +139,7 @@ Arguments: the name's prefix and the value.
 
 {{/*
 The names that pods may resolve, as a JSON list: the hosts, and those that other network policies admit: istiod, also
-with the search domain, and the HTTP proxy.
+with the search domain, the HTTP proxy, and the shared tier's server.
 */}}
 {{- define "juspay-bff.dnsNames" -}}
 {{- $names := include "juspay-bff.hosts" . | fromJsonArray }}
@@ -104,6 +151,12 @@ with the search domain, and the HTTP proxy.
 {{- /* A name, not an address. */}}
 {{- with regexFind "^[^:]*[a-zA-Z][^:]*$" $proxy }}
 {{- $names = append $names . }}
+{{- end }}
+{{- if .Values.shared.enabled }}
+{{- with regexFind "^[^:]*[a-zA-Z][^:]*$" (urlParse (include "juspay-bff.sharedUrl" .)).hostname }}
+{{- /* A name without a dot is resolved in the pod's namespace. */}}
+{{- $names = append $names (contains "." . | ternary . (printf "%s.%s.svc.cluster.local" . $.Release.Namespace)) }}
+{{- end }}
 {{- end }}
 {{- uniq $names | toJson }}
 {{- end }}
@@ -161,9 +214,23 @@ volumeMounts:
   - {name: juspay-bff-settings, mountPath: /etc/juspay-bff, readOnly: true}
   # The whole Secret: a subPath mount is not updated when the Secret changes.
   - {name: juspay-bff-secrets, mountPath: /run/secrets/juspay-bff, readOnly: true}
+  {{- if .root.Values.shared.enabled }}
+  - {name: juspay-bff-shared, mountPath: /run/secrets/juspay-bff-shared, readOnly: true}
+  {{- end }}
   {{- with .root.Values.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
+{{- end }}
+
+{{/* The security context of all pods. */}}
+{{- define "juspay-bff.podSecurityContext" -}}
+runAsNonRoot: true
+seccompProfile: {type: RuntimeDefault}
+{{- range $key, $value := .Values.podSecurityContext }}
+{{- if not (kindIs "invalid" $value) }}
+{{ $key }}: {{ toJson $value }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{/* The pod spec of the server and of the test. */}}
@@ -177,14 +244,7 @@ imagePullSecrets: {{- toYaml . | nindent 2 }}
 # Resolve names as written, without trying the cluster's search domains first.
 dnsConfig:
   options: [{name: ndots, value: "1"}]
-securityContext:
-  runAsNonRoot: true
-  seccompProfile: {type: RuntimeDefault}
-  {{- range $key, $value := .Values.podSecurityContext }}
-  {{- if not (kindIs "invalid" $value) }}
-  {{ $key }}: {{ toJson $value }}
-  {{- end }}
-  {{- end }}
+securityContext: {{- include "juspay-bff.podSecurityContext" . | nindent 2 }}
 {{- with .Values.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -202,6 +262,10 @@ volumes:
     configMap: {name: {{ include "juspay-bff.name" . }}-settings}
   - name: juspay-bff-secrets
     secret: {secretName: {{ .Values.existingSecret }}, defaultMode: 0440}
+  {{- if .Values.shared.enabled }}
+  - name: juspay-bff-shared
+    secret: {secretName: {{ .Values.shared.existingSecret }}, defaultMode: 0440}
+  {{- end }}
   {{- with .Values.extraVolumes }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
