@@ -318,8 +318,11 @@ async fn watch_revocations(
     loop {
         polling.due().await;
         let Some(customers) = authenticator.reload_revocations().await else { return };
-        for customer in customers {
-            cache.purge_everywhere(&customer).await;
+        for customer in &customers {
+            cache.purge(customer);
+        }
+        for customer in &customers {
+            cache.purge_unannounced(customer).await;
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Customers by key, with their client auth tokens: from memory, or fetched once.
 //!
 //! `lookup` has the parameters and results, `plan` decides how to respond, `fetch` fetches from Juspay,
-//! `replication` through the shared tier, `store` has the cached customers, `link` finds one again without a lookup, `backoff` remembers failed
-//! fetches, and [`lifetime`] determines how long a token is valid. The cache knows no HTTP, and reads the
-//! time only from its [`Clock`].
+//! `replication` fetches through the shared tier, `store` has the cached customers, `link` finds one again
+//! without a lookup, `backoff` remembers failed fetches, and [`lifetime`] determines how long a token is
+//! valid. The cache knows no HTTP, and reads the time only from its [`Clock`].
 
 mod backoff;
 mod fetch;
@@ -28,7 +28,7 @@ use self::{
     fetch::{FetchOutcome, Fetcher},
     lookup::Counts,
     plan::{FetchReason, Plan, PlanRules, need_newer_than},
-    replication::{HandOuts, Purpose},
+    replication::{Purpose, Unshared},
     store::{Entry, Slot},
 };
 pub use self::{
@@ -44,9 +44,8 @@ use crate::{
     customer::{CustomerId, CustomerKey},
     juspay::{CustomerApi, JuspayError},
     metrics::{self, Metrics, Series as _},
-    rate_limit::CustomerRateLimit,
     settings::{self, Rate},
-    shared::{News, SharedTier, Unreached, Version},
+    shared::{News, SharedTier, Version},
     single_flight::{Join, Waiter},
     traces::{Kind, Parent, Span},
 };
@@ -74,19 +73,6 @@ pub struct Purged {
     pub is_shared: Option<bool>,
 }
 
-impl Purged {
-    async fn new(
-        number: u64,
-        purging: Option<impl Future<Output = Result<(), Unreached>>>,
-    ) -> Self {
-        let is_shared = match purging {
-            Some(purging) => Some(purging.await.is_ok()),
-            None => None,
-        };
-        Self { number, is_shared }
-    }
-}
-
 /// The cached customers, shared by all workers.
 #[derive(Debug, Clone)]
 pub struct CustomerCache {
@@ -99,12 +85,9 @@ struct Shared {
     rules: PlanRules,
     deadline: Duration,
     fetcher: Arc<Fetcher>,
-    /// Limits fetches that replace a usable token (`limits.force_refresh_per_customer`).
-    force_refreshes: CustomerRateLimit,
-    /// The same limit, for the shared tier.
+    /// `limits.force_refresh_per_customer`
     force_refresh_rate: Option<Rate>,
-    /// Set if there is a shared tier, and a limit on hand-outs.
-    hand_outs: Option<HandOuts>,
+    unshared: Unshared,
     waiting: FairLimit<CustomerId>,
     /// Limits fetches that requests wait for (`server.max_waiting`).
     fetch_permits: Arc<Semaphore>,
@@ -123,16 +106,14 @@ impl CustomerCache {
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let force_refreshes = settings.limits.force_refresh_per_customer;
         metrics.cache.refreshes.initialize(REFRESH_OUTCOMES.iter().copied());
         let shared = Shared {
             merchant: settings.juspay.merchant_id.as_str().into(),
             rules: PlanRules::from(&settings.cache),
             deadline: settings.juspay.deadline,
-            hand_outs: tier.clone().filter(|_| settings.cache.max_hand_outs > 0).map(HandOuts::new),
             fetcher: Arc::new(Fetcher::new(settings, tier, Arc::clone(&clock), &metrics)),
-            force_refreshes: CustomerRateLimit::new(force_refreshes, Arc::clone(&clock)),
-            force_refresh_rate: force_refreshes,
+            force_refresh_rate: settings.limits.force_refresh_per_customer,
+            unshared: Unshared::default(),
             waiting: limits.fair(),
             fetch_permits: Arc::clone(&limits.fetches),
             clock,
@@ -279,7 +260,7 @@ impl CustomerCache {
         reason: &FetchReason,
         api: &Rc<dyn CustomerApi>,
     ) -> Result<(Waiter<FetchOutcome>, bool), NotStarted> {
-        let Shared { fetcher, fetch_permits, force_refreshes, .. } = &*self.shared;
+        let Shared { fetcher, fetch_permits, .. } = &*self.shared;
         let permit = || {
             let is_replaced = !fetcher.store.holds(attempt.key, attempt.cached);
             if is_replaced || self.remembered_failure(attempt, api).is_some() {
@@ -287,10 +268,11 @@ impl CustomerCache {
             }
             let permit = Arc::clone(fetch_permits).try_acquire_owned();
             let permit = permit.map_err(|_| NotStarted::Overloaded)?;
-            // Last, because it costs the customer one of its replacements. Joining costs none.
-            match reason.replaceable() {
+            // Last, because it costs the customer one of its replacements. Joining costs none. With a shared
+            // tier, its limit applies.
+            match reason.replaceable().filter(|_| fetcher.tier.is_none()) {
                 Some((entry, detail))
-                    if force_refreshes.spend(&attempt.lookup.customer).is_err() =>
+                    if fetcher.force_refreshes.spend(&attempt.lookup.customer).is_err() =>
                 {
                     Err(NotStarted::Limited(Arc::clone(entry), detail))
                 }
@@ -299,6 +281,9 @@ impl CustomerCache {
         };
         match fetcher.fetches.join(attempt.key, permit)? {
             Join::Waiter(waiter) => {
+                if attempt.lookup.freshness.no_cache {
+                    fetcher.note_replacement(attempt.key);
+                }
                 attempt.span.link(waiter.span());
                 Ok((waiter, true))
             }
@@ -306,11 +291,9 @@ impl CustomerCache {
                 let waiter = leader.waiter();
                 let lookup = attempt.lookup.clone().within(attempt.span);
                 let purpose = self.shared.purpose(reason, attempt);
-                let fetch = Arc::clone(fetcher).fetch(leader, lookup, purpose, Rc::clone(api));
-                tokio::task::spawn_local(async move {
-                    let _permit = permit;
-                    fetch.await
-                });
+                let fetcher = Arc::clone(fetcher);
+                let fetch = fetcher.fetch(leader, lookup, purpose, Some(permit), Rc::clone(api));
+                tokio::task::spawn_local(fetch);
                 Ok((waiter, false))
             }
         }
@@ -333,8 +316,9 @@ impl CustomerCache {
                 charge: None,
                 is_replacement: false,
                 lacks_fallback: false,
+                can_be_limited: false,
             };
-            let fetch = Arc::clone(fetcher).fetch(leader, lookup, purpose, Rc::clone(api));
+            let fetch = Arc::clone(fetcher).fetch(leader, lookup, purpose, None, Rc::clone(api));
             let metrics = Arc::clone(&self.shared.metrics);
             tokio::task::spawn_local(async move {
                 let outcome = refresh_outcome(fetch.await.as_ref());
@@ -344,19 +328,73 @@ impl CustomerCache {
         }
     }
 
-    /// Removes a customer here and in the shared tier, so that later requests on any replica fetch it
-    /// again.
+    /// Removes a customer here and in the shared tier, and announces it, so that later requests on any
+    /// replica fetch it again.
     pub async fn purge_everywhere(&self, customer: &CustomerId) -> Purged {
         let number = u64::from(self.purge(customer));
-        let purging = self.shared.fetcher.tier.as_ref().map(|tier| tier.purge(customer));
-        Purged::new(number, purging).await
+        let is_shared = self.purge_shared(customer, true).await;
+        Purged { number, is_shared }
     }
 
-    /// Removes all customers here and in the shared tier.
+    /// Removes a customer here and in the shared tier. For what every replica learns by itself.
+    pub async fn purge_unannounced(&self, customer: &CustomerId) {
+        self.purge(customer);
+        self.purge_shared(customer, false).await;
+    }
+
+    /// Returns whether the shared tier was reached, if there is one. If not, the purge is repeated.
+    async fn purge_shared(&self, customer: &CustomerId, is_announced: bool) -> Option<bool> {
+        let tier = self.shared.fetcher.tier.as_ref()?;
+        let mut purged = tier.purge(customer).await;
+        if is_announced {
+            let announced = tier.announce(News::Purged(customer.clone())).await;
+            purged = purged.and(announced);
+        }
+        // A look-up may have found it in the tier meanwhile.
+        self.purge(customer);
+        if purged.is_err() {
+            self.shared.unshared.add_purge(Some(customer));
+        }
+        Some(purged.is_ok())
+    }
+
+    /// Removes all customers here and in the shared tier, and announces it.
     pub async fn purge_all_everywhere(&self) -> Purged {
         let number = self.purge_all();
-        let purging = self.shared.fetcher.tier.as_ref().map(|tier| tier.purge_all());
-        Purged::new(number, purging).await
+        Purged { number, is_shared: self.purge_all_shared().await }
+    }
+
+    async fn purge_all_shared(&self) -> Option<bool> {
+        let purged = self.shared.fetcher.tier.as_ref()?.purge_all().await;
+        self.purge_all();
+        if purged.is_err() {
+            self.shared.unshared.add_purge(None);
+        }
+        Some(purged.is_ok())
+    }
+
+    /// Waits until the shared tier has not learned of a purge or a revocation.
+    pub async fn has_unshared(&self) {
+        self.shared.unshared.added().await;
+    }
+
+    /// Repeats the purges that the shared tier has not learned. Returns whether it has learned all.
+    pub async fn repeat_purges(&self) -> bool {
+        let (all, customers) = self.shared.unshared.take_purges();
+        if all {
+            return self.purge_all_shared().await.unwrap_or(true);
+        }
+        let mut is_done = true;
+        for customer in customers {
+            is_done &= self.purge_shared(&customer, true).await.unwrap_or(true);
+        }
+        is_done
+    }
+
+    /// Whether the shared tier has not learned of a revocation since the last call.
+    #[must_use]
+    pub fn take_unshared_revocation(&self) -> bool {
+        self.shared.unshared.take_revocation()
     }
 
     /// Removes the customer's token if it is older than this version, because it no longer works.
@@ -364,17 +402,20 @@ impl CustomerCache {
         self.shared.fetcher.forget_older(&self.key(customer), version);
     }
 
-    /// Announces a revocation, as JSON, to the other replicas. Returns whether the shared tier has it.
+    /// Announces a revocation, as JSON, to the other replicas. Returns whether the shared tier has it. If
+    /// not, [`Self::take_unshared_revocation`] tells.
     pub async fn announce_revocation(&self, entry: String, expires: Timestamp) -> bool {
-        match &self.shared.fetcher.tier {
-            Some(tier) => tier.announce(News::Revoked(entry, expires)).await.is_ok(),
-            None => false,
+        let Some(tier) = &self.shared.fetcher.tier else { return false };
+        let announced = tier.announce(News::Revoked(entry, expires)).await;
+        if announced.is_err() {
+            self.shared.unshared.add_revocation();
         }
+        announced.is_ok()
     }
 
     /// Reports hand-outs to the shared tier until dropped; without one, does nothing.
     pub async fn report_hand_outs(&self) {
-        if let Some(hand_outs) = &self.shared.hand_outs {
+        if let Some(hand_outs) = &self.shared.fetcher.hand_outs {
             hand_outs.run(&*self.shared.clock).await;
         }
     }
@@ -389,8 +430,8 @@ impl CustomerCache {
         })
     }
 
-    /// Removes all customers from this process, and returns their number. Their memory is free when this returns, or
-    /// after the next pause of a running sweep.
+    /// Removes all customers from this process, and returns their number. Their memory is free when this
+    /// returns, or after the next pause of a running sweep.
     pub fn purge_all(&self) -> u64 {
         let Fetcher { fetches, store, failures, .. } = &*self.shared.fetcher;
         let removed = fetches.invalidate(None, || {
@@ -414,7 +455,7 @@ impl CustomerCache {
     /// Evicts expired entries, and counts the others by the remaining life of their token.
     pub async fn sweep(&self, throttle: &mut Throttle) {
         let Fetcher { fetches, store, failures, .. } = &*self.shared.fetcher;
-        self.shared.force_refreshes.sweep();
+        self.shared.fetcher.force_refreshes.sweep();
         failures.sweep(self.shared.clock.monotonic());
         let generation = store.generation();
         let slots = store.slots();
@@ -476,6 +517,7 @@ impl Shared {
             charge: self.force_refresh_rate.filter(|_| may_replace),
             is_replacement: lookup.freshness.no_cache,
             lacks_fallback: matches!(reason, FetchReason::NothingUsable(_)),
+            can_be_limited: reason.replaceable().is_some(),
         }
     }
 }

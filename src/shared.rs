@@ -56,8 +56,8 @@ pub trait SharedTier: fmt::Debug + Send + Sync {
         number: u32,
     ) -> LocalBoxFuture<'static, Result<u64, Unreached>>;
 
-    /// Removes a customer from the tier, and announces it to the other replicas. A fetch that is
-    /// running anywhere will not be stored.
+    /// Removes a customer from the tier. A fetch that is running anywhere will not be stored. Other replicas
+    /// remove it from memory when they learn of [`News::Purged`].
     fn purge(&self, customer: &CustomerId) -> LocalBoxFuture<'static, Result<(), Unreached>>;
 
     /// Removes all customers from the tier, and announces it to the other replicas.
@@ -231,6 +231,8 @@ impl LeaseId {
 pub enum Failure {
     /// Juspay's response, which any replica would get: those that wait for it fail too.
     Juspay(FailureCode),
+    /// No failure: the result was not stored, so the next replica fetches.
+    None,
     /// Trouble of this replica, such as its breaker or its address: one other replica tries once. If
     /// that fails too, whatever the cause, the replicas that wait for it fail with its code.
     Own(FailureCode),
@@ -270,8 +272,8 @@ pub enum News {
     Revoked(String, Timestamp),
     /// The customer's token was replaced by this version because the older one no longer works.
     Newer(CustomerId, Version),
-    /// Juspay rejected a call because of its rate limit: no calls before this time.
-    Hold(Timestamp),
+    /// Juspay rejected a call because of its rate limit, at this time: no calls for this long.
+    Hold(Timestamp, Duration),
 }
 
 /// Shows no customer.
@@ -281,7 +283,7 @@ impl fmt::Debug for News {
             Self::Purged(_) => "Purged(…)",
             Self::Revoked(..) => "Revoked(…)",
             Self::Newer(..) => "Newer(…)",
-            Self::Hold(_) => "Hold(…)",
+            Self::Hold(..) => "Hold(…)",
         })
     }
 }

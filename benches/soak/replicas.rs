@@ -295,6 +295,7 @@ impl World {
         self.control().fail(&json!({"latency": {"ms": 600}})).await;
         let clients = self.customers("killed-", plan.customers).await;
         let before = self.control().calls().await;
+        let leases_before = self.leases_of_the_first().await;
         let mut sending = JoinSet::new();
         for (number, client) in clients.iter().enumerate() {
             // Each customer sends a request on two replicas.
@@ -310,11 +311,7 @@ impl World {
             }
         }
         sleep(Duration::from_millis(400)).await;
-        let held = self
-            .control()
-            .metrics()
-            .await
-            .sum("shared_requests_total", |labels| labels.contains("\"fetch\""));
+        let held = self.leases_of_the_first().await - leases_before;
         self.replicas[0].process.signal(Signal::KILL);
         let results = sending.join_all().await;
         let others = results.iter().filter(|(is_killed, ..)| !is_killed);
@@ -338,6 +335,12 @@ impl World {
         self.shares().await;
         self.tally.take();
         report
+    }
+
+    /// The leases that the first replica has taken.
+    async fn leases_of_the_first(&self) -> u64 {
+        let metrics = self.control().metrics().await;
+        metrics.sum("shared_requests_total", |labels| labels.contains("\"fetch\""))
     }
 
     /// A replica that is stopped for longer than its lease.

@@ -2,14 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::sync::Notify;
+
 use super::{Settings, StartError};
 use crate::{
-    auth::Authenticator,
+    auth::{Authenticator, RevokeError},
     cache::CustomerCache,
-    clock::{Clock, jittered, later, timeout_at, until},
+    clock::{Clock, jittered, timeout_at, until},
     juspay::resilience::Resilience,
     metrics::Metrics,
-    revocation::Entry,
+    revocation::{Entry, Target},
     shared::{Event, Events, News, SharedTier},
     watched_file::Reloadable,
 };
@@ -17,6 +19,12 @@ use crate::{
 /// The longest pause before the cache is purged because news may have been missed. Random, so that not all
 /// replicas have an empty cache at once.
 const MAX_PURGE_PAUSE: Duration = Duration::from_secs(2);
+
+/// Pause before news are repeated that the tier has not learned.
+const REPEAT_EVERY: Duration = Duration::from_secs(1);
+
+/// The clocks of replicas differ by less than this.
+const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_mins(2);
 
 /// The shared tier and what it announces.
 pub(super) struct Replicas {
@@ -67,10 +75,12 @@ impl Replicas {
         clock: Arc<dyn Clock>,
     ) {
         let Self { tier, events } = self;
+        let connected = Notify::new();
         tokio::join!(
             cache.report_hand_outs(),
             announce_rate_limits(&*tier, &resilience, &*clock),
-            act_on(events, &*tier, &authenticator, &cache, &resilience, &*clock),
+            repeat_news(&*tier, &authenticator, &cache, &*clock, &connected),
+            act_on(events, &authenticator, &cache, &resilience, &*clock, &connected),
         );
     }
 }
@@ -81,20 +91,55 @@ async fn announce_rate_limits(tier: &dyn SharedTier, resilience: &Resilience, cl
         let until = *limits.borrow_and_update();
         if let Some(until) = until {
             let now = clock.moment();
-            let news = News::Hold(later(now.wall, until.since(now.monotonic)));
+            let news = News::Hold(now.wall, until.since(now.monotonic));
             // The others meet the limit themselves.
             tier.announce(news).await.unwrap_or_default();
         }
     }
 }
 
+/// Announces all revocations after each connection, and whatever the tier has not learned until it has.
+async fn repeat_news(
+    tier: &dyn SharedTier,
+    authenticator: &Authenticator,
+    cache: &CustomerCache,
+    clock: &dyn Clock,
+    connected: &Notify,
+) {
+    loop {
+        let mut is_due = tokio::select! {
+            () = connected.notified() => true,
+            () = cache.has_unshared() => false,
+        };
+        loop {
+            is_due |= cache.take_unshared_revocation();
+            let is_done = !is_due || announce_revocations(tier, authenticator).await;
+            if cache.repeat_purges().await && is_done {
+                break;
+            }
+            clock.sleep_until(clock.monotonic().plus(REPEAT_EVERY)).await;
+        }
+    }
+}
+
+/// Announces all revocations in memory. Returns whether the tier has them.
+async fn announce_revocations(tier: &dyn SharedTier, authenticator: &Authenticator) -> bool {
+    for entry in authenticator.revocations_in_memory() {
+        let news = News::Revoked(entry.to_json(), entry.expires);
+        if tier.announce(news).await.is_err() {
+            return false;
+        }
+    }
+    true
+}
+
 async fn act_on(
     mut events: Events,
-    tier: &dyn SharedTier,
     authenticator: &Authenticator,
     cache: &CustomerCache,
     resilience: &Resilience,
     clock: &dyn Clock,
+    connected: &Notify,
 ) {
     // When to purge the cache because news may have been missed. Revocations don't wait for that.
     let mut purge_at = None;
@@ -116,9 +161,14 @@ async fn act_on(
                 resilience.discard_rejections(Some(&customer));
                 cache.purge(&customer);
             }
-            Event::News(News::Revoked(entry, _)) => revoke(&entry, authenticator, cache),
+            Event::News(News::Revoked(entry, _)) => revoke(&entry, authenticator, cache).await,
             Event::News(News::Newer(customer, version)) => cache.forget_older(&customer, version),
-            Event::News(News::Hold(time)) => resilience.hold(until(time, clock.now())),
+            // Clocks may differ. Much older news are those of a time without a connection.
+            Event::News(News::Hold(since, wait)) => {
+                if until(clock.now(), since) < MAX_CLOCK_DIFFERENCE {
+                    resilience.hold(wait);
+                }
+            }
             Event::PurgedAll => {
                 resilience.discard_rejections(None);
                 cache.purge_all();
@@ -128,28 +178,33 @@ async fn act_on(
                 let pause = jittered(MAX_PURGE_PAUSE);
                 purge_at = purge_at.or(Some(clock.monotonic().plus(pause)));
             }
-            Event::Connected => {
-                for entry in authenticator.revocations_in_memory() {
-                    let news = News::Revoked(entry.to_json(), entry.expires);
-                    if tier.announce(news).await.is_err() {
-                        // The next connection announces them again.
-                        break;
-                    }
-                }
-            }
+            Event::Connected => connected.notify_one(),
         }
     }
 }
 
 /// Revokes what another replica has revoked.
-fn revoke(entry: &str, authenticator: &Authenticator, cache: &CustomerCache) {
-    let customers = Entry::parse(entry.as_bytes())
-        .map_err(|error| error.to_string())
-        .and_then(|entry| authenticator.revoke(entry).map_err(|error| error.to_string()));
-    match customers {
-        Ok(customers) => customers.iter().for_each(|customer| {
-            cache.purge(customer);
-        }),
+async fn revoke(entry: &str, authenticator: &Authenticator, cache: &CustomerCache) {
+    let entry = match Entry::parse(entry.as_bytes()) {
+        Ok(entry) => entry,
+        Err(error) => {
+            tracing::warn!("a revocation of another replica can't be read: {error}");
+            return;
+        }
+    };
+    let is_subject = matches!(entry.target, Target::Subject { .. });
+    match authenticator.revoke(entry) {
+        Ok(customers) => {
+            for customer in &customers {
+                cache.purge(customer);
+            }
+            // Who announced it has purged a subject's customer. That of a token or a session may be known
+            // only here.
+            for customer in customers.iter().filter(|_| !is_subject) {
+                cache.purge_everywhere(customer).await;
+            }
+        }
+        Err(RevokeError::Past) => {}
         Err(error) => tracing::warn!("a revocation of another replica is not in force: {error}"),
     }
 }

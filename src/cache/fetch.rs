@@ -1,10 +1,11 @@
 //! Fetches a customer from Juspay, validates the response and stores it.
 
 use std::{
+    collections::HashSet,
     panic::AssertUnwindSafe,
     rc::Rc,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -12,12 +13,13 @@ use std::{
 
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     Lookup, Requester,
     backoff::{Failure, Failures},
     lifetime::{Lifetime, LifetimePolicy, ReportedExpiry},
-    replication::Purpose,
+    replication::{HandOuts, Purpose},
     store::{Entry, Slot, Store},
 };
 use crate::{
@@ -28,6 +30,7 @@ use crate::{
         clock_skew::ClockSkew,
     },
     metrics::Metrics,
+    rate_limit::CustomerRateLimit,
     settings,
     shared::SharedTier,
     single_flight::{Leader, SingleFlight},
@@ -41,6 +44,13 @@ pub(super) struct Fetcher {
     pub(super) fetches: SingleFlight<CustomerKey, FetchOutcome>,
     pub(super) failures: Failures,
     pub(super) tier: Option<Arc<dyn SharedTier>>,
+    /// Set if there is a shared tier, and a limit on hand-outs.
+    pub(super) hand_outs: Option<HandOuts>,
+    /// Customers with a running fetch whose token is to be replaced everywhere.
+    pub(super) replacements: Mutex<HashSet<CustomerKey>>,
+    /// Limits fetches that replace a usable token (`limits.force_refresh_per_customer`), unless the shared
+    /// tier does.
+    pub(super) force_refreshes: CustomerRateLimit,
     pub(super) policy: LifetimePolicy,
     fields: FieldSet,
     pub(super) not_found_ttl: Duration,
@@ -60,7 +70,10 @@ pub(super) enum FetchOutcome {
         stored: bool,
     },
     /// Another replica's customer, with a usable token.
-    Shared(Arc<Entry>),
+    Shared {
+        entry: Arc<Entry>,
+        stored: bool,
+    },
     /// The call failed, and the shared tier has a token for an outage.
     Fallback {
         entry: Arc<Entry>,
@@ -84,8 +97,13 @@ impl Fetcher {
         clock: Arc<dyn Clock>,
         metrics: &Metrics,
     ) -> Self {
+        let hand_outs = tier.clone().filter(|_| settings.cache.max_hand_outs > 0);
+        let force_refreshes = settings.limits.force_refresh_per_customer;
         Self {
             tier,
+            hand_outs: hand_outs.map(HandOuts::new),
+            replacements: Mutex::default(),
+            force_refreshes: CustomerRateLimit::new(force_refreshes, Arc::clone(&clock)),
             store: Store::new(settings.cache.capacity, metrics),
             fetches: SingleFlight::default(),
             failures: Failures::default(),
@@ -99,12 +117,14 @@ impl Fetcher {
         }
     }
 
-    /// Fetches the customer and finishes the computation. Returns the failure, if it failed.
+    /// Fetches the customer and finishes the computation, with the permit of the waiting request. Returns the
+    /// failure, if it failed.
     pub(super) fn fetch(
         self: Arc<Self>,
         leader: Leader<CustomerKey, FetchOutcome>,
         lookup: Lookup,
         purpose: Purpose,
+        permit: Option<OwnedSemaphorePermit>,
         api: Rc<dyn CustomerApi>,
     ) -> impl Future<Output = Option<JuspayError>> {
         let span = lookup.trace.begin("fetch customer", Kind::Internal);
@@ -124,6 +144,7 @@ impl Fetcher {
                 published = obligation.map(|it| (it, key.clone(), outcome.clone()));
                 outcome
             });
+            drop(permit);
             if let Some((obligation, key, outcome)) = published {
                 self.publish(obligation, &key, &outcome).await;
             }
@@ -219,13 +240,15 @@ impl Fetcher {
                 self.store.put(key, Slot::Customer(Arc::clone(&entry)));
                 return FetchOutcome::Customer { entry, stored: true };
             }
-            FetchOutcome::Shared(entry) => {
+            FetchOutcome::Shared { entry, .. } => {
                 self.failures.note_success(key);
                 self.store.put(key, Slot::Customer(Arc::clone(&entry)));
-                return FetchOutcome::Shared(entry);
+                return FetchOutcome::Shared { entry, stored: true };
             }
             FetchOutcome::Limited(value) => {
-                if let Some(entry) = &value {
+                let is_needed =
+                    self.store.get(key).is_none_or(|it| it.is_expired(self.clock.moment()));
+                if let Some(entry) = value.as_ref().filter(|_| is_needed) {
                     self.store.put(key, Slot::Customer(Arc::clone(entry)));
                 }
                 return FetchOutcome::Limited(value);
@@ -253,9 +276,13 @@ impl Fetcher {
 }
 
 impl FetchOutcome {
+    pub(super) const fn shared(entry: Arc<Entry>) -> Self {
+        Self::Shared { entry, stored: false }
+    }
+
     pub(super) fn failure(&self) -> Option<JuspayError> {
         match self {
-            Self::Customer { .. } | Self::Shared(_) | Self::Limited(_) => None,
+            Self::Customer { .. } | Self::Shared { .. } | Self::Limited(_) => None,
             Self::Tokenless { why, .. } => Some((*why).into()),
             Self::Failed(error) | Self::Fallback { failure: error, .. } => Some(error.clone()),
         }
@@ -274,7 +301,7 @@ fn too_short(policy: &LifetimePolicy, report: &ReportedExpiry) -> InvalidRespons
 fn end_span(span: &Span, outcome: &FetchOutcome) {
     let failure = outcome.failure();
     let success = match outcome {
-        FetchOutcome::Shared(_) => "shared",
+        FetchOutcome::Shared { .. } => "shared",
         FetchOutcome::Limited(_) => "limited",
         FetchOutcome::Customer { .. }
         | FetchOutcome::Tokenless { .. }

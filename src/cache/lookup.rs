@@ -244,13 +244,15 @@ impl Shared {
         let now = self.clock.moment();
         let forward = reason.forward();
         let failure = match outcome {
-            FetchOutcome::Shared(entry) => {
+            FetchOutcome::Shared { entry, stored } => {
                 let is_usable = entry.is_alive(now) && !lookup.is_below_floor(&entry, now);
-                if !is_usable || lookup.is_min_fresh_unmet(&entry, now) {
+                let is_new = !lookup.freshness.no_cache || self.rules.is_new(&entry, now);
+                if !is_usable || !is_new || lookup.is_min_fresh_unmet(&entry, now) {
                     return None;
                 }
                 self.counts.shared.inc();
-                return Some(Ok(self.found(&entry, Source::Shared, None, lookup, now)));
+                let found = self.found(&entry, Source::Shared, None, lookup, now);
+                return Some(Ok(Found { link: found.link.filter(|_| stored), ..found }));
             }
             FetchOutcome::Fallback { entry, failure } => {
                 if entry.is_alive(now) && !lookup.freshness.no_cache {
@@ -261,6 +263,9 @@ impl Shared {
             // If this request would replace nothing, it looks up again.
             FetchOutcome::Limited(_) => {
                 let (entry, detail) = reason.replaceable()?;
+                if !entry.is_alive(now) || lookup.is_below_floor(entry, now) {
+                    return None;
+                }
                 return Some(Ok(self.hit(entry, Some(detail), lookup, now)));
             }
             FetchOutcome::Customer { entry, stored } => match entry.lifetime.phase(now) {
@@ -350,7 +355,7 @@ impl Shared {
         if let Some(left) = found.expires_in {
             entry.count_hand_out();
             self.counts.remaining.observe(left.as_secs_f64());
-            if let Some(hand_outs) = &self.hand_outs {
+            if let Some(hand_outs) = &self.fetcher.hand_outs {
                 hand_outs.report(entry);
             }
         }

@@ -126,7 +126,12 @@ impl PlanRules {
     /// Whether the entry satisfies `no-cache`: it was fetched moments ago, or its token was never
     /// served.
     fn satisfies_no_cache(self, entry: &Entry, lookup: &Lookup, now: Moment) -> bool {
-        entry.age(now) < self.min_age || (lookup.want_token && entry.is_unused())
+        self.is_new(entry, now) || (lookup.want_token && entry.is_unused())
+    }
+
+    /// Whether the entry was fetched moments ago.
+    pub(super) fn is_new(self, entry: &Entry, now: Moment) -> bool {
+        entry.age(now) < self.min_age
     }
 
     /// Whether a fetch can't bring a longer life: the last fetch failed moments ago, or it brought

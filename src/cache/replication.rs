@@ -2,23 +2,21 @@
 //! or a lease for the call. What the call brought is stored in the tier after the waiting requests have it,
 //! so that only the look-up costs them time.
 //!
-//! Hand-outs of a shared token are counted together: each replica reports its own soon after the responses,
-//! and learns the total.
+//! `hand_outs` counts hand-outs of all replicas, and `unshared` has what the tier has yet to learn.
+
+mod hand_outs;
+mod unshared;
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
-    },
+    collections::HashSet,
+    sync::{Arc, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use futures_util::{StreamExt as _, stream};
-use tokio::sync::{
-    Mutex,
-    mpsc::{self, UnboundedReceiver, UnboundedSender},
+pub(super) use self::{
+    hand_outs::{HandOuts, SharedState},
+    unshared::Unshared,
 };
-
 use super::{
     Lookup,
     fetch::{FetchOutcome, Fetcher},
@@ -26,9 +24,9 @@ use super::{
     store::{Entry, Slot},
 };
 use crate::{
-    clock::{Clock, Monotonic},
-    customer::{CustomerId, CustomerKey},
-    juspay::{CustomerApi, InvalidResponse, JuspayError, RejectedBy},
+    clock::Monotonic,
+    customer::CustomerKey,
+    juspay::{CustomerApi, InvalidResponse, JuspayError},
     settings::Rate,
     shared::{
         Content, Failure, FailureCode, Found, Lease, LookUp, Need, News, Request, SharedCustomer,
@@ -37,12 +35,8 @@ use crate::{
     traces::Kind,
 };
 
-/// Reports of hand-outs in a batch, and at once.
-const BATCH: usize = 1024;
-const MAX_AT_ONCE: usize = 16;
-
-/// Pause between two batches: responses with the same token in this time share a report.
-const BATCH_PAUSE: Duration = Duration::from_millis(250);
+/// A look-up that takes longer has waited for another replica's call.
+const MAX_LOOK_UP: Duration = Duration::from_millis(250);
 
 /// What a fetch must bring, and what it is for.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +50,8 @@ pub(super) struct Purpose {
     pub(super) is_replacement: bool,
     /// Whether there is no token that requests get if Juspay fails. Then they get the tier's.
     pub(super) lacks_fallback: bool,
+    /// Whether there is a token that requests get if it may not be replaced.
+    pub(super) can_be_limited: bool,
 }
 
 /// A lease, if the tier is in use, and whether the customer's token is replaced everywhere.
@@ -63,87 +59,8 @@ pub(super) struct Purpose {
 pub(super) struct Obligation {
     lease: Lease,
     is_replacement: bool,
-}
-
-/// What the shared tier knows of an entry.
-#[derive(Debug)]
-pub(super) struct SharedState {
-    customer: CustomerId,
-    version: Version,
-    /// Hand-outs by this process that the tier knows.
-    reported: AtomicU32,
-    of_others: AtomicU32,
-    /// Whether a report is due.
-    is_due: AtomicBool,
-}
-
-impl SharedState {
-    const fn new(customer: CustomerId, version: Version) -> Self {
-        let (reported, of_others) = (AtomicU32::new(0), AtomicU32::new(0));
-        Self { customer, version, reported, of_others, is_due: AtomicBool::new(false) }
-    }
-
-    pub(super) const fn version(&self) -> Version {
-        self.version
-    }
-
-    pub(super) fn hand_outs_of_others(&self) -> u32 {
-        self.of_others.load(Ordering::Relaxed)
-    }
-}
-
-/// Reports hand-outs to the tier, in the background.
-#[derive(Debug)]
-pub(super) struct HandOuts {
-    due: UnboundedSender<Arc<Entry>>,
-    /// Taken by the task that reports.
-    waiting: Mutex<UnboundedReceiver<Arc<Entry>>>,
-    tier: Arc<dyn SharedTier>,
-}
-
-impl HandOuts {
-    pub(super) fn new(tier: Arc<dyn SharedTier>) -> Self {
-        let (due, waiting) = mpsc::unbounded_channel();
-        Self { due, waiting: Mutex::new(waiting), tier }
-    }
-
-    /// Requests a report, unless one is due. So each entry waits at most once.
-    pub(super) fn report(&self, entry: &Arc<Entry>) {
-        let Some(shared) = entry.shared() else { return };
-        if !shared.is_due.swap(true, Ordering::AcqRel) {
-            // Fails at the end of the process.
-            self.due.send(Arc::clone(entry)).unwrap_or_default();
-        }
-    }
-
-    /// Sends the reports that are due, until dropped.
-    pub(super) async fn run(&self, clock: &dyn Clock) {
-        let mut waiting = self.waiting.lock().await;
-        let mut entries = Vec::new();
-        while waiting.recv_many(&mut entries, BATCH).await > 0 {
-            let reports = stream::iter(entries.drain(..)).map(|entry| self.send(entry));
-            reports.buffer_unordered(MAX_AT_ONCE).collect::<()>().await;
-            clock.sleep_until(clock.monotonic().plus(BATCH_PAUSE)).await;
-        }
-    }
-
-    async fn send(&self, entry: Arc<Entry>) {
-        let Some(shared) = entry.shared() else { return };
-        shared.is_due.store(false, Ordering::Release);
-        let own = entry.own_hand_outs();
-        let number = own.saturating_sub(shared.reported.load(Ordering::Relaxed));
-        if number == 0 {
-            return;
-        }
-        let reported = self.tier.add_hand_outs(&shared.customer, shared.version, number).await;
-        // Without a response, the next report contains them. They may count twice then, which only makes
-        // the next refresh earlier.
-        if let Ok(total) = reported {
-            shared.reported.store(own, Ordering::Relaxed);
-            let others = total.saturating_sub(own.into());
-            shared.of_others.store(others.try_into().unwrap_or(u32::MAX), Ordering::Relaxed);
-        }
-    }
+    /// Whether the call had less than its full time, after waiting for another replica's.
+    was_short: bool,
 }
 
 impl Fetcher {
@@ -159,24 +76,20 @@ impl Fetcher {
         let Some(tier) = self.tier.as_deref() else {
             return (self.call(lookup, api, deadline).await, None);
         };
+        let start = self.clock.monotonic();
         let (lease, fallback) = match self.look_up_shared(tier, &lookup, purpose, deadline).await {
             SharedResult::Ended(outcome) => return (outcome, None),
             SharedResult::Call(lease, fallback) => (lease, fallback),
         };
+        let was_short = self.clock.monotonic().since(start) > MAX_LOOK_UP;
         let call = self.call(lookup, api, deadline);
         let outcome = match &lease {
             Some(lease) => wait::renewed(tier, &*self.clock, lease, call).await,
             None => call.await,
         };
-        let fallback = fallback.filter(|_| purpose.lacks_fallback);
-        let outcome = match (outcome.failure(), fallback) {
-            (Some(failure), Some(entry)) if failure != JuspayError::CustomerNotFound => {
-                FetchOutcome::Fallback { entry, failure }
-            }
-            _ => outcome,
-        };
         let is_replacement = purpose.is_replacement;
-        (outcome, lease.map(|lease| Obligation { lease, is_replacement }))
+        let obligation = lease.map(|lease| Obligation { lease, is_replacement, was_short });
+        (or_fallback(outcome, fallback), obligation)
     }
 
     async fn look_up_shared(
@@ -186,56 +99,77 @@ impl Fetcher {
         purpose: &Purpose,
         deadline: Monotonic,
     ) -> SharedResult {
-        let Purpose { mut need, charge, .. } = *purpose;
+        let Purpose { mut need, mut charge, lacks_fallback, can_be_limited, .. } = *purpose;
         let mut fallback = None;
         loop {
-            let customer = lookup.customer.clone();
-            let request = Request { customer, need, charge, waited_for: None };
-            let span = lookup.trace.begin("look up shared tier", Kind::Internal);
-            let result = wait::look_up(tier, &*self.clock, request, deadline).await;
-            span.set("juspay_bff.shared.outcome", result.outcome());
-            span.end();
+            let (result, latest) = self.ask(tier, lookup, (need, charge), deadline).await;
+            if let Some(latest) = latest.filter(|_| lacks_fallback) {
+                fallback = Some(self.entry_of(lookup, latest));
+            }
             return match result {
                 LookUp::Found(Found::Customer(found)) => {
                     let version = found.version;
                     let entry = self.entry_of(lookup, found);
-                    match entry.lifetime.phase(self.clock.moment()) {
-                        Phase::Fresh | Phase::Refresh => {
-                            SharedResult::Ended(FetchOutcome::Shared(entry))
-                        }
-                        // By this replica's clocks. Versions grow, so this ends.
-                        Phase::Stale | Phase::Expired => {
-                            need.newer_than = Some(version);
-                            fallback = Some(entry);
-                            continue;
-                        }
+                    if self.is_usable(&entry) {
+                        return SharedResult::Ended(FetchOutcome::shared(entry));
                     }
+                    // By this replica's clocks. Versions grow, so this ends.
+                    need.newer_than = Some(version);
+                    fallback = Some(entry).filter(|_| lacks_fallback);
+                    continue;
                 }
                 LookUp::Found(Found::NotFound { .. }) => {
                     SharedResult::Ended(FetchOutcome::Failed(JuspayError::CustomerNotFound))
                 }
-                LookUp::Fetch(lease, value) => {
+                LookUp::Limited(value) => {
                     let value = value.map(|value| self.entry_of(lookup, value));
-                    SharedResult::Call(Some(lease), value.or(fallback))
+                    let value = value.filter(|entry| self.is_usable(entry));
+                    if value.is_none() && !can_be_limited {
+                        // There is nothing to replace, as far as this replica can tell.
+                        charge = None;
+                        continue;
+                    }
+                    SharedResult::Ended(FetchOutcome::Limited(value))
                 }
                 LookUp::Failed(code) => Self::failed(&code, lookup, fallback),
                 // The call of another replica has taken too long.
-                LookUp::Elsewhere(_, value) => {
-                    let value = value.map(|value| self.entry_of(lookup, value)).or(fallback);
-                    let value = value.filter(|_| purpose.lacks_fallback);
-                    let failure = JuspayError::Timeout;
-                    SharedResult::Ended(match value {
-                        Some(entry) => FetchOutcome::Fallback { entry, failure },
-                        None => FetchOutcome::Failed(failure),
-                    })
+                LookUp::Elsewhere(..) => {
+                    let outcome = FetchOutcome::Failed(JuspayError::Timeout);
+                    SharedResult::Ended(or_fallback(outcome, fallback))
                 }
-                LookUp::Limited(value) => {
-                    let value = value.map(|value| self.entry_of(lookup, value));
-                    SharedResult::Ended(FetchOutcome::Limited(value))
+                LookUp::Fetch(lease, _) => SharedResult::Call(Some(lease), fallback),
+                // The limit of this process applies.
+                LookUp::Away(_)
+                    if can_be_limited
+                        && charge.is_some()
+                        && self.force_refreshes.spend(&lookup.customer).is_err() =>
+                {
+                    SharedResult::Ended(FetchOutcome::Limited(None))
                 }
                 LookUp::Away(lease) => SharedResult::Call(lease, fallback),
             };
         }
+    }
+
+    /// One look-up with its span. Returns also the latest value that did not fulfill the need.
+    async fn ask(
+        &self,
+        tier: &dyn SharedTier,
+        lookup: &Lookup,
+        (need, charge): (Need, Option<Rate>),
+        deadline: Monotonic,
+    ) -> (LookUp, Option<SharedCustomer>) {
+        let customer = lookup.customer.clone();
+        let request = Request { customer, need, charge, waited_for: None };
+        let span = lookup.trace.begin("look up shared tier", Kind::Internal);
+        let (result, latest) = wait::look_up(tier, &*self.clock, request, deadline).await;
+        span.set("juspay_bff.shared.outcome", result.outcome());
+        span.end();
+        (result, latest)
+    }
+
+    fn is_usable(&self, entry: &Entry) -> bool {
+        matches!(entry.lifetime.phase(self.clock.moment()), Phase::Fresh | Phase::Refresh)
     }
 
     /// The result if another replica's call failed.
@@ -247,7 +181,7 @@ impl Fetcher {
             {
                 SharedResult::Call(None, fallback)
             }
-            Some(error) => SharedResult::Ended(FetchOutcome::Failed(error)),
+            Some(error) => SharedResult::Ended(or_fallback(FetchOutcome::Failed(error), fallback)),
             // A code of another version of the service.
             None => SharedResult::Call(None, fallback),
         }
@@ -269,7 +203,7 @@ impl Fetcher {
         outcome: &FetchOutcome,
     ) {
         let Some(tier) = self.tier.as_deref() else { return };
-        let Obligation { lease, is_replacement } = obligation;
+        let Obligation { lease, is_replacement, was_short } = obligation;
         let customer = &key.customer;
         match outcome {
             FetchOutcome::Customer { entry, stored: true } => {
@@ -281,7 +215,10 @@ impl Fetcher {
                 match tier.store(lease, content).await {
                     Stored::Yes(version) => {
                         entry.set_shared(SharedState::new(customer.clone(), version));
-                        if is_replacement {
+                        if let Some(hand_outs) = &self.hand_outs {
+                            hand_outs.report(entry);
+                        }
+                        if is_replacement || self.take_replacement(key) {
                             let news = News::Newer(customer.clone(), version);
                             tier.announce(news).await.unwrap_or_default();
                         }
@@ -304,14 +241,27 @@ impl Fetcher {
             | FetchOutcome::Tokenless { .. }
             | FetchOutcome::Fallback { .. }
             | FetchOutcome::Failed(_)
-            | FetchOutcome::Shared(_)
+            | FetchOutcome::Shared { .. }
             | FetchOutcome::Limited(_) => {
-                let failure = outcome.failure().unwrap_or(JuspayError::Aborted);
-                if let Some(failure) = failure_of(&failure) {
-                    tier.fail(lease, failure).await;
-                }
+                let failure = outcome.failure().and_then(|error| failure_of(&error, was_short));
+                tier.fail(lease, failure.unwrap_or(Failure::None)).await;
             }
         }
+    }
+
+    /// Notes that a request that waits for the customer's fetch wants all replicas to use the new token.
+    pub(super) fn note_replacement(&self, key: &CustomerKey) {
+        if self.tier.is_some() {
+            self.replacements().insert(key.clone());
+        }
+    }
+
+    fn take_replacement(&self, key: &CustomerKey) -> bool {
+        self.replacements().remove(key)
+    }
+
+    fn replacements(&self) -> MutexGuard<'_, HashSet<CustomerKey>> {
+        self.replacements.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Removes the customer's token if it is older than this version.
@@ -333,23 +283,32 @@ enum SharedResult {
     Call(Option<Lease>, Option<Arc<Entry>>),
 }
 
+/// The outcome, or the tier's token if it is a failure.
+fn or_fallback(outcome: FetchOutcome, fallback: Option<Arc<Entry>>) -> FetchOutcome {
+    match (outcome.failure(), fallback) {
+        (Some(failure), Some(entry)) if failure != JuspayError::CustomerNotFound => {
+            FetchOutcome::Fallback { entry, failure }
+        }
+        _ => outcome,
+    }
+}
+
 /// What other replicas learn of a failure: Juspay's response, or trouble of this replica, such as its
-/// network or its breaker.
-fn failure_of(error: &JuspayError) -> Option<Failure> {
+/// network, its key or its breaker.
+fn failure_of(error: &JuspayError, was_short: bool) -> Option<Failure> {
     let is_own = match error {
         JuspayError::Connection(_)
         | JuspayError::RejectedOrigin(_)
-        | JuspayError::RejectedCredentials(RejectedBy::Hold(_))
+        | JuspayError::RejectedCredentials(_)
         | JuspayError::BreakerOpen(_)
         | JuspayError::Saturated
         | JuspayError::Aborted
         | JuspayError::InvalidResponse(InvalidResponse::ClockAhead(_)) => true,
         JuspayError::CustomerNotFound
-        | JuspayError::RejectedCredentials(_)
         | JuspayError::TooManyRequests(_)
         | JuspayError::Status(..)
-        | JuspayError::InvalidResponse(_)
-        | JuspayError::Timeout => false,
+        | JuspayError::InvalidResponse(_) => false,
+        JuspayError::Timeout => was_short,
     };
     let code = FailureCode::new(&serde_json::to_string(error).ok()?)?;
     Some(if is_own { Failure::Own(code) } else { Failure::Juspay(code) })

@@ -3,7 +3,8 @@
 //! `script` has the scripts that look up, lease and store; `names`, `sealing` and `entry` determine what
 //! the server gets to see; `io` runs calls on a thread of its own, through the connection that `manager`
 //! keeps; `health` decides which nodes may be used, and `news` is how replicas learn of purges.
-//! `operations` calls the scripts, and `inspection` has single steps for `doctor`. No module outside this one uses the crate `redis`.
+//! `operations` calls the scripts, and `inspection` has single steps for `doctor`. No module outside this one
+//! uses the crate `redis`.
 
 mod connection;
 mod entry;
@@ -37,7 +38,7 @@ use self::{
     io::{Io, Link},
     manager::Manager,
     names::Names,
-    news::{Board, NewsReader},
+    news::{NewsContext, NewsReader},
     operations::{Operations, Outcome},
 };
 use super::{
@@ -103,7 +104,7 @@ impl RedisTier {
         let names = Arc::new(Names::open(settings)?);
         let connector = Connector::new(&settings.shared, names.channel())?;
         let (events, events_of_others) = mpsc::unbounded_channel();
-        let board = Arc::new(Board {
+        let context = Arc::new(NewsContext {
             names,
             keys: Arc::new(sealing::open(settings.shared.key_file.as_deref())?),
             generation: AtomicU64::default(),
@@ -116,7 +117,7 @@ impl RedisTier {
         let manager = Manager {
             connector,
             link: Arc::clone(&link),
-            news: NewsReader::new(Arc::clone(&board)),
+            news: NewsReader::new(Arc::clone(&context)),
             hint: Arc::new(Notify::new()),
             metrics: metrics.clone(),
         };
@@ -133,7 +134,7 @@ impl RedisTier {
             runtime.shutdown_background();
         })?;
         let tier = Self(Arc::new(Operations {
-            board,
+            context,
             io: Io { link, jobs },
             timeout: settings.shared.timeout,
             max_life: settings.cache.max_token_life,
@@ -146,7 +147,7 @@ impl RedisTier {
     /// The files that are reloaded when they change, with their names in logs and metrics.
     #[must_use]
     pub fn key_files(&self) -> [(&'static str, Arc<dyn Reloadable>); 2] {
-        let Board { keys, names, .. } = &*self.0.board;
+        let NewsContext { keys, names, .. } = &*self.0.context;
         let keys: Arc<dyn Reloadable> = Arc::<sealing::SealingKeys>::clone(keys);
         [("shared_keys", keys), ("shared_name_key", names.key())]
     }

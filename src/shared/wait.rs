@@ -3,7 +3,7 @@
 
 use std::{convert::Infallible, time::Duration};
 
-use super::{Lease, LookUp, Request, SharedTier};
+use super::{Lease, LookUp, Request, SharedCustomer, SharedTier};
 use crate::clock::{Clock, Monotonic};
 
 /// Pauses between polls; the last one repeats.
@@ -18,37 +18,40 @@ const PAUSES: [Duration; 4] = [
 pub const RENEW_EVERY: Duration = Duration::from_millis(500);
 
 /// Looks up a customer, and waits while another replica fetches it. If that has not ended at
-/// `deadline`, returns [`LookUp::Elsewhere`].
+/// `deadline`, returns [`LookUp::Elsewhere`]. Returns also the latest value that did not fulfill the need.
 pub async fn look_up(
     tier: &dyn SharedTier,
     clock: &dyn Clock,
     mut request: Request,
     deadline: Monotonic,
-) -> LookUp {
+) -> (LookUp, Option<SharedCustomer>) {
     let mut pauses = PAUSES.iter().copied();
-    let mut latest_fallback = None;
+    let mut latest = None;
     loop {
-        let (id, fallback) = match tier.look_up(request.clone()).await {
-            LookUp::Elsewhere(id, fallback) => (id, fallback),
-            LookUp::Fetch(lease, fallback) => {
-                return LookUp::Fetch(lease, fallback.or(latest_fallback));
+        let id = match tier.look_up(request.clone()).await {
+            LookUp::Elsewhere(id, value) => {
+                latest = value.or(latest);
+                id
+            }
+            LookUp::Fetch(lease, value) => {
+                latest = value.or(latest);
+                return (LookUp::Fetch(lease, None), latest);
             }
             ended @ (LookUp::Found(_)
             | LookUp::Failed(_)
             | LookUp::Limited(_)
             | LookUp::Away(_)) => {
-                return ended;
+                return (ended, latest);
             }
         };
         request.waited_for = Some(id);
-        if let Some(fallback) = fallback {
+        if let Some(value) = &latest {
             // It does not fulfill the need, so it need not be transferred again.
-            request.need.newer_than = request.need.newer_than.max(Some(fallback.version));
-            latest_fallback = Some(fallback);
+            request.need.newer_than = request.need.newer_than.max(Some(value.version));
         }
         let next = clock.monotonic().plus(pauses.next().unwrap_or(PAUSES[3]));
         if next >= deadline {
-            return LookUp::Elsewhere(id, latest_fallback);
+            return (LookUp::Elsewhere(id, None), latest);
         }
         clock.sleep_until(next).await;
     }

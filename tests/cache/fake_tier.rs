@@ -3,7 +3,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -16,11 +16,15 @@ use juspay_bff::{
         Version,
     },
 };
+use tokio::sync::OwnedMutexGuard;
 
 /// A tier without a server.
 #[derive(Debug, Default)]
 pub(super) struct FakeTier {
     state: Mutex<State>,
+    /// Held while purges wait.
+    purges: Arc<tokio::sync::Mutex<()>>,
+    held: Mutex<Option<OwnedMutexGuard<()>>>,
 }
 
 #[derive(Debug, Default)]
@@ -34,6 +38,7 @@ struct State {
     renewals: usize,
     version: u64,
     refuses: bool,
+    is_away: bool,
     hand_outs: u64,
 }
 
@@ -50,6 +55,29 @@ impl FakeTier {
     /// Refuses all stores from now on.
     pub(super) fn refuse(&self) {
         self.state().refuses = true;
+    }
+
+    /// Does not respond to purges and announcements.
+    pub(super) fn disconnect(&self) {
+        self.state().is_away = true;
+    }
+
+    pub(super) fn connect(&self) {
+        self.state().is_away = false;
+    }
+
+    /// Lets purges wait.
+    pub(super) fn hold_purges(&self) {
+        let held = Arc::clone(&self.purges).try_lock_owned().unwrap();
+        *self.held.lock().unwrap() = Some(held);
+    }
+
+    pub(super) fn release_purges(&self) {
+        *self.held.lock().unwrap() = None;
+    }
+
+    fn responds(&self) -> Result<(), Unreached> {
+        if self.state().is_away { Err(Unreached) } else { Ok(()) }
     }
 
     /// Counts hand-outs by other replicas.
@@ -143,8 +171,16 @@ impl SharedTier for FakeTier {
     }
 
     fn purge(&self, customer: &CustomerId) -> LocalBoxFuture<'static, Result<(), Unreached>> {
-        self.state().purged.push(customer.clone());
-        now(Ok(()))
+        let purged = self.responds();
+        if purged.is_ok() {
+            self.state().purged.push(customer.clone());
+        }
+        let purges = Arc::clone(&self.purges);
+        async move {
+            drop(purges.lock().await);
+            purged
+        }
+        .boxed_local()
     }
 
     fn purge_all(&self) -> LocalBoxFuture<'static, Result<(), Unreached>> {
@@ -152,7 +188,10 @@ impl SharedTier for FakeTier {
     }
 
     fn announce(&self, news: News) -> LocalBoxFuture<'static, Result<(), Unreached>> {
-        self.state().news.push(news);
-        now(Ok(()))
+        let announced = self.responds();
+        if announced.is_ok() {
+            self.state().news.push(news);
+        }
+        now(announced)
     }
 }

@@ -8,7 +8,7 @@ use juspay_bff::{
     cache::{Detail, Forward, Lookup, LookupError, Purged, Source},
     clock::{Clock as _, Monotonic},
     customer::CustomerJson,
-    juspay::{ConnectionFailure, InvalidResponse, JuspayError},
+    juspay::{ConnectionFailure, InvalidResponse, JuspayError, RejectedBy},
     shared::{
         Content, Failure, FailureCode, Found as SharedFound, LeaseId, LookUp, News, SharedCustomer,
         SharedLife, Version,
@@ -241,6 +241,7 @@ fn p4_failures_are_shared_unless_they_are_trouble_of_this_replica() {
         JuspayError::BreakerOpen(secs(5)),
         JuspayError::Saturated,
         JuspayError::Aborted,
+        JuspayError::RejectedCredentials(RejectedBy::Juspay),
     ];
     let all = shared.into_iter().map(|it| (it, true)).chain(own.into_iter().map(|it| (it, false)));
     for (error, is_shared) in all {
@@ -317,7 +318,124 @@ fn purge_during_a_fetch_stores_nothing() {
         world.respond("alice", world.token("tkn_old", 900)).await;
         assert!(client.await.unwrap().is_ok());
         assert!(tier.stored().is_empty() && !world.is_cached("alice"));
-        assert_eq!(tier.failures().len(), 1, "the lease ends");
+        assert_eq!(tier.failures(), [Failure::None], "the lease ends");
+    });
+}
+
+#[test]
+fn old_token_that_was_found_during_a_purge_is_removed() {
+    run(async {
+        let (world, tier) = world();
+        tier.answer(found(shared(&world, "tkn_old", 100, 7)));
+        tier.hold_purges();
+        let cache = world.cache.clone();
+        let purge =
+            tokio::task::spawn_local(async move { cache.purge_everywhere(&id("alice")).await });
+        settle().await;
+        world.client(lookup("alice")).await.unwrap().unwrap();
+        assert!(world.is_cached("alice"), "the tier still had it");
+        tier.release_purges();
+        assert_eq!(purge.await.unwrap(), Purged { number: 0, is_shared: Some(true) });
+        assert!(!world.is_cached("alice"));
+    });
+}
+
+#[test]
+fn purge_that_the_tier_did_not_learn_is_repeated() {
+    run(async {
+        let (world, tier) = world();
+        tier.disconnect();
+        let purged = world.cache.purge_everywhere(&id("alice")).await;
+        assert_eq!(purged.is_shared, Some(false));
+        world.cache.has_unshared().await;
+        assert!(!world.cache.repeat_purges().await, "still away");
+        tier.connect();
+        assert!(world.cache.repeat_purges().await);
+        assert_eq!(tier.purged(), [id("alice")]);
+        assert_eq!(tier.news(), [News::Purged(id("alice"))]);
+    });
+}
+
+#[test]
+fn no_cache_that_joins_a_lookup_gets_no_old_token() {
+    run(async {
+        let (world, tier) = world();
+        let id_of_other = LeaseId::random();
+        tier.answer(LookUp::Elsewhere(id_of_other, None));
+        tier.answer(found(shared(&world, "tkn_dead", 100, 7)));
+        let plain = world.start_request("alice").await;
+        let forced = world.request(no_cache("alice"));
+        settle().await;
+        world.clock.advance(secs(1));
+        settle().await;
+        assert_eq!(token(&plain.await.unwrap().unwrap()).as_deref(), Some("tkn_dead"));
+        world.respond("alice", world.token("tkn_new", 900)).await;
+        assert_eq!(token(&forced.await.unwrap().unwrap()).as_deref(), Some("tkn_new"));
+        assert_eq!(tier.news(), [News::Newer(id("alice"), Version(1))]);
+    });
+}
+
+#[test]
+fn no_cache_that_joins_a_call_replaces_the_token_everywhere() {
+    run(async {
+        let (world, tier) = world();
+        let plain = world.start_request("alice").await;
+        let forced = world.request(no_cache("alice"));
+        settle().await;
+        world.respond("alice", world.token("tkn_new", 900)).await;
+        assert!(plain.await.unwrap().is_ok() && forced.await.unwrap().is_ok());
+        assert_eq!(tier.news(), [News::Newer(id("alice"), Version(1))]);
+    });
+}
+
+#[test]
+fn p5_tiers_token_is_served_if_another_replicas_call_fails() {
+    run(async {
+        let (world, tier) = world();
+        let old = shared(&world, "tkn_old", STALE_FROM, 7);
+        tier.answer(LookUp::Elsewhere(LeaseId::random(), Some(old)));
+        let error = serde_json::to_string(&JuspayError::Status(500, None)).unwrap();
+        tier.answer(LookUp::Failed(FailureCode::new(&error).unwrap()));
+        let client = world.start_request("alice").await;
+        world.clock.advance(secs(1));
+        let result = client.await.unwrap().unwrap();
+        assert_eq!(token(&result).as_deref(), Some("tkn_old"));
+        assert_eq!(result.detail, Some(Detail::Outage));
+        assert_eq!(world.juspay.calls("alice"), 0);
+    });
+}
+
+#[test]
+fn limit_does_not_apply_if_this_replica_has_no_usable_token() {
+    run(async {
+        let (world, tier) = world();
+        // By this replica's clock, the tier's token is not usable.
+        tier.answer(LookUp::Limited(Some(shared(&world, "tkn_stale", STALE_FROM, 7))));
+        let client = world.request(no_cache("alice"));
+        settle().await;
+        assert!(tier.requests()[1].charge.is_none());
+        world.respond("alice", world.token("tkn_new", 900)).await;
+        assert_eq!(token(&client.await.unwrap().unwrap()).as_deref(), Some("tkn_new"));
+    });
+}
+
+#[test]
+fn limit_of_this_process_applies_while_the_tier_is_away() {
+    run(async {
+        let rate = "1/min".parse().unwrap();
+        let (world, tier) =
+            world_with(|settings| settings.limits.force_refresh_per_customer = Some(rate));
+        world.cache_token("alice", "tkn_1", 60).await;
+        tier.answer(LookUp::Away(None));
+        let client = world.request(no_cache("alice"));
+        settle().await;
+        world.respond("alice", world.token("tkn_2", 900)).await;
+        assert!(client.await.unwrap().is_ok());
+        world.clock.advance(secs(31));
+        tier.answer(LookUp::Away(None));
+        let result = world.request(no_cache("alice")).await.unwrap().unwrap();
+        assert_eq!(token(&result).as_deref(), Some("tkn_2"));
+        assert_eq!(result.detail, Some(Detail::RefreshLimited));
     });
 }
 

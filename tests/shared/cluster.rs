@@ -109,6 +109,7 @@ async fn cluster_shares_and_announces() {
     let used = cluster.nodes.iter().filter(|node| node.run::<u64>("DBSIZE") > 5).count();
     assert!(used >= 3, "{used} nodes have customers");
     a.tier.purge(&id("customer-1")).await.unwrap();
+    a.tier.announce(News::Purged(id("customer-1"))).await.unwrap();
     let news = Event::News(News::Purged(id("customer-1")));
     super::replica::event(&mut b.events, |event| *event == news).await;
     assert!(matches!(b.look_up("customer-1").await, LookUp::Fetch(_, None)));

@@ -38,12 +38,17 @@ async fn news_reach_the_other_replica_in_order_and_only_it() {
     let server = Server::start();
     let (mut a, mut b) = two(&server).await;
     let hold = milliseconds(a.clock.now());
-    let news = [revoked("jti-1"), News::Newer(id("alice"), Version(7)), News::Hold(hold)];
+    let news = [
+        revoked("jti-1"),
+        News::Newer(id("alice"), Version(7)),
+        News::Hold(hold, Duration::from_secs(30)),
+    ];
     let start = a.clock.monotonic();
     for news in news.clone() {
         a.tier.announce(news).await.unwrap();
     }
     a.tier.purge(&id("bob")).await.unwrap();
+    a.tier.announce(News::Purged(id("bob"))).await.unwrap();
     for expected in news.into_iter().chain([News::Purged(id("bob"))]) {
         let found = event(&mut b.events, |event| matches!(event, Event::News(_))).await;
         assert_eq!(found, Event::News(expected));

@@ -43,6 +43,7 @@ async fn p2_dump_contains_no_token_and_no_customer() {
     a.tier.announce(News::Revoked(entry, Timestamp::MAX)).await.unwrap();
     event(&mut b.events, |event| matches!(event, Event::News(_))).await;
     a.tier.purge(&id("alice-2")).await.unwrap();
+    a.tier.announce(News::Purged(id("alice-2"))).await.unwrap();
     let () = server.run("SAVE");
     let mut texts = vec![fs::read(server.directory().join("dump.rdb")).unwrap()];
     for file in fs::read_dir(server.directory().join("appendonlydir")).unwrap() {
@@ -119,6 +120,7 @@ async fn use_everything(a: &Replica, b: &mut Replica) {
     let rate = Rate { count: NonZeroU32::MIN, per: Duration::from_secs(60) };
     b.look_up_charged("bob", Need::default(), rate).await;
     a.tier.purge(&id("alice")).await.unwrap();
+    a.tier.announce(News::Purged(id("alice"))).await.unwrap();
     event(&mut b.events, |event| matches!(event, Event::News(_))).await;
     let revoked = News::Revoked("{}".to_owned(), Timestamp::MAX);
     a.tier.announce(revoked).await.unwrap();

@@ -50,7 +50,7 @@ async fn one_replica_fetches_and_the_other_gets_the_value() {
     };
     let (found, stored) = tokio::join!(waiting, fetching);
     let Stored::Yes(version) = stored else { panic!("{stored:?}") };
-    let LookUp::Found(Found::Customer(found)) = found else { panic!("{found:?}") };
+    let LookUp::Found(Found::Customer(found)) = found.0 else { panic!("{found:?}") };
     assert_eq!((found.json.with_token().as_ref(), found.version), (BODY.as_bytes(), version));
     let now = b.clock.moment();
     let remaining = found.life.end.remaining(now).as_secs();
@@ -65,7 +65,7 @@ async fn one_replica_fetches_and_the_other_gets_the_value() {
 async fn served(replica: &Replica, customer: usize) -> (usize, usize) {
     let deadline = replica.clock.monotonic().plus(Duration::from_secs(20));
     let request = request(&format!("customer-{customer}"));
-    match wait::look_up(&replica.tier, &*replica.clock, request, deadline).await {
+    match wait::look_up(&replica.tier, &*replica.clock, request, deadline).await.0 {
         LookUp::Found(_) => (0, 0),
         LookUp::Fetch(lease, None) => {
             wait::renewed(&replica.tier, &*replica.clock, &lease, pause()).await;

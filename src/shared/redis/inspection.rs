@@ -318,14 +318,14 @@ impl Inspected<'_> {
         let news = || vec![text(""), text("10"), names.channel().into_bytes()];
         let revocation =
             |name: &str, expiry: &str| [news(), vec![text(name), text(expiry), text("")]].concat();
-        let board = || vec![stream.clone(), counter.clone()];
-        let all = || [board(), vec![expiries.clone(), revocations.clone()]].concat();
+        let context = || vec![stream.clone(), counter.clone()];
+        let all = || [context(), vec![expiries.clone(), revocations.clone()]].concat();
         let out = reserved.hand_outs(0);
         let calls = [
             (&script::FAIL, vec![reserved.lease()], vec![lease, text("!"), text("x"), ttl()]),
             (&script::HAND_OUTS, vec![out.clone()], vec![text("1"), ttl()]),
             (&script::PURGE_ALL, vec![generation.clone()], vec![text("0")]),
-            (&script::PUBLISH, board(), news()),
+            (&script::PUBLISH, context(), news()),
             // The second one removes the first, which has expired.
             (&script::REVOKE, all(), revocation("a", "1")),
             (&script::REVOKE, all(), revocation("b", "9999999999999")),
@@ -336,7 +336,7 @@ impl Inspected<'_> {
             ),
             (
                 &script::NEWS,
-                [board(), vec![generation.clone()]].concat(),
+                [context(), vec![generation.clone()]].concat(),
                 vec![text("0"), text("0"), text("10")],
             ),
         ];

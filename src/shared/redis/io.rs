@@ -170,8 +170,12 @@ async fn run(link: &Link, call: &Call, deadline: Monotonic) -> Result<Value, Cal
         Some(Err(error)) if is_out_of_memory(&error) => {
             (Outcome::Responded, Err(CallError::OutOfMemory))
         }
-        // A new connection would not help: the slot has no primary, or the cluster is incomplete.
-        Some(Err(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::ClusterDown) => {
+        // A new connection would not help: the slot has no primary, the cluster is incomplete, or the key
+        // has a value of another kind.
+        Some(Err(error))
+            if error.kind() == ErrorKind::Server(ServerErrorKind::ClusterDown)
+                || is_wrong_type(&error) =>
+        {
             (Outcome::Responded, Err(CallError::Failed))
         }
         Some(Err(_)) => (Outcome::Lost, Err(CallError::Failed)),
@@ -241,6 +245,11 @@ pub(super) async fn by_deadline<F: Future>(
         deadline = now.plus(late);
     }
     None
+}
+
+fn is_wrong_type(error: &RedisError) -> bool {
+    const CODE: &str = "WRONGTYPE";
+    error.code() == Some(CODE) || error.detail().is_some_and(|detail| detail.contains(CODE))
 }
 
 /// Servers before 7.0 put the error of a command in a script into the text of another error.

@@ -102,11 +102,13 @@ impl Manager {
                         continue;
                     }
                 }
-                Err(error) if !is_logged => {
-                    tracing::warn!("shared tier not available, continuing without it: {error}");
-                    is_logged = true;
+                Err(error) => {
+                    self.news.missed_a_connection();
+                    if !is_logged {
+                        tracing::warn!("shared tier not available, continuing without it: {error}");
+                        is_logged = true;
+                    }
                 }
-                Err(_) => {}
             }
             let next = self.link.clock.monotonic().plus(jittered(pause));
             self.link.clock.sleep_until(next).await;

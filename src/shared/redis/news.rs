@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 
 use super::{
     connection::{ConnectError, Connection, items},
+    entry::millis,
     io::Call,
     names::Names,
     reply::number,
@@ -57,7 +58,8 @@ enum Kind {
     /// With milliseconds of Unix time, as below.
     Revoked(String, i64),
     Newer(String, u64),
-    Hold(i64),
+    /// And a duration in milliseconds.
+    Hold(i64, u64),
 }
 
 impl Kind {
@@ -66,7 +68,7 @@ impl Kind {
             News::Purged(customer) => Self::Purged(customer.as_str().to_owned()),
             News::Revoked(entry, expires) => Self::Revoked(entry.clone(), expires.as_millisecond()),
             News::Newer(customer, version) => Self::Newer(customer.as_str().to_owned(), version.0),
-            News::Hold(until) => Self::Hold(until.as_millisecond()),
+            News::Hold(since, wait) => Self::Hold(since.as_millisecond(), millis(*wait)),
         }
     }
 
@@ -81,13 +83,13 @@ impl Kind {
             Self::Purged(id) => News::Purged(customer(&id)?),
             Self::Revoked(entry, expires) => News::Revoked(entry, time(expires)?),
             Self::Newer(id, version) => News::Newer(customer(&id)?, Version(version)),
-            Self::Hold(until) => News::Hold(time(until)?),
+            Self::Hold(since, wait) => News::Hold(time(since)?, Duration::from_millis(wait)),
         })
     }
 }
 
 /// What the reader and the announcements of a replica share.
-pub(super) struct Board {
+pub(super) struct NewsContext {
     pub(super) names: Arc<Names>,
     pub(super) keys: Arc<SealingKeys>,
     /// Changes with a purge of all; part of the names of entries.
@@ -98,7 +100,7 @@ pub(super) struct Board {
     pub(super) replica: u64,
 }
 
-impl Board {
+impl NewsContext {
     /// The call that announces news; `None` if they can't be encrypted.
     pub(super) fn announcement(&self, news: &News, timeout: Duration) -> Option<Call> {
         let names = &self.names;
@@ -155,17 +157,25 @@ impl Board {
 
 /// Reads the news.
 pub(super) struct NewsReader {
-    board: Arc<Board>,
+    context: Arc<NewsContext>,
     stream: String,
     /// The number of the last news that were read; `None` before the first read.
     last: Option<u64>,
     /// How many revocations were read, while all of them have to be.
     revocations: Option<usize>,
+    /// Whether this replica has served without the server, before its first connection.
+    was_alone: bool,
 }
 
 impl NewsReader {
-    pub(super) fn new(board: Arc<Board>) -> Self {
-        Self { stream: board.names.stream(), board, last: None, revocations: Some(0) }
+    pub(super) fn new(context: Arc<NewsContext>) -> Self {
+        Self {
+            stream: context.names.stream(),
+            context,
+            last: None,
+            revocations: Some(0),
+            was_alone: false,
+        }
     }
 
     /// The key that decides the node of the news.
@@ -173,9 +183,14 @@ impl NewsReader {
         &self.stream
     }
 
+    /// Notes that there was no connection.
+    pub(super) const fn missed_a_connection(&mut self) {
+        self.was_alone = true;
+    }
+
     /// Sends the event of a new connection.
     pub(super) fn connected(&self) {
-        self.board.send(Event::Connected);
+        self.context.send(Event::Connected);
     }
 
     /// Reads the generation and all news, and sends their events. Each read must end within `timeout`.
@@ -205,7 +220,7 @@ impl NewsReader {
 
     /// The call for the revocations from number `first` on.
     fn page(&self, first: usize) -> Call {
-        let names = &self.board.names;
+        let names = &self.context.names;
         let last = first.saturating_add(BATCH).saturating_sub(1);
         let arguments = [first, last].map(|number| number.to_string().into_bytes()).to_vec();
         let keys = vec![names.expiries(), names.revocations()];
@@ -218,16 +233,16 @@ impl NewsReader {
             let [Value::BulkString(name), Value::BulkString(sealed)] = items(entry) else {
                 continue;
             };
-            let place = self.board.place(&String::from_utf8_lossy(name));
-            self.board.pass_on(self.board.read(&place, sealed));
+            let place = self.context.place(&String::from_utf8_lossy(name));
+            self.context.pass_on(self.context.read(&place, sealed));
         }
         (page.len() == BATCH).then(|| first.saturating_add(BATCH))
     }
 
     fn call(&self) -> Call {
-        let names = &self.board.names;
+        let names = &self.context.names;
         let last = self.last.map(|last| last.to_string()).unwrap_or_default();
-        let generation = self.board.generation.load(Ordering::Acquire).to_string();
+        let generation = self.context.generation.load(Ordering::Acquire).to_string();
         let arguments = [last, generation, BATCH.to_string()].map(String::into_bytes).to_vec();
         let keys = vec![self.stream.clone(), names.counter(), names.generation()];
         Call { script: &NEWS, keys, arguments, timeout: Duration::ZERO }
@@ -239,14 +254,17 @@ impl NewsReader {
         let [generation, newest, entries] = items(response) else { return Err(invalid) };
         let (generation, newest) =
             (number(generation).ok_or(invalid)?, number(newest).ok_or(invalid)?);
-        let before = self.board.generation.fetch_max(generation, Ordering::AcqRel);
+        let before = self.context.generation.fetch_max(generation, Ordering::AcqRel);
         let Some(mut last) = self.last else {
-            // This replica has just started, with an empty cache.
+            // This replica has just started, with an empty cache, unless it had no connection at first.
             self.last = Some(newest);
+            if self.was_alone {
+                self.context.send(Event::Missed);
+            }
             return Ok(true);
         };
         if generation > before {
-            self.board.send(Event::PurgedAll);
+            self.context.send(Event::PurgedAll);
         }
         let entries = items(entries);
         for entry in entries {
@@ -255,13 +273,13 @@ impl NewsReader {
                 break;
             }
             last = number;
-            self.board.pass_on(self.board.read(&self.stream, sealed));
+            self.context.pass_on(self.context.read(&self.stream, sealed));
         }
         let is_all = last == newest;
         // Only a full batch leaves a rest, which the next read returns.
         let is_gap = !is_all && (entries.len() < BATCH || self.last == Some(last));
         if is_gap {
-            self.board.send(Event::Missed);
+            self.context.send(Event::Missed);
             self.revocations = Some(0);
             last = newest;
         }

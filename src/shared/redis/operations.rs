@@ -13,7 +13,7 @@ use super::{
     connection::items,
     entry::{self, Arrival, Decoded},
     io::{Call, CallError, Io},
-    news::Board,
+    news::NewsContext,
     reply::{failure_code, is, lease_id, number, text_of_lease, text_of_millis, value_parts},
     script::{self, Script},
 };
@@ -36,7 +36,7 @@ const ADMIN_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// What all clones of a tier share.
 pub(super) struct Operations {
-    pub(super) board: Arc<Board>,
+    pub(super) context: Arc<NewsContext>,
     pub(super) io: Io,
     pub(super) timeout: Duration,
     pub(super) max_life: Duration,
@@ -110,7 +110,11 @@ impl Operations {
             // first took no lease.
             request.need.newer_than = Some(unusable);
             let left = self.timeout.saturating_sub(self.clock.monotonic().since(start));
-            result = self.look_up_once(&request, left).await;
+            result = if left.is_zero() {
+                Ok(LookUp::Away(None))
+            } else {
+                self.look_up_once(&request, left).await
+            };
         }
         self.metrics
             .duration
@@ -122,7 +126,7 @@ impl Operations {
     /// Returns the version of a value that can't be used as an error.
     async fn look_up_once(&self, request: &Request, timeout: Duration) -> Result<LookUp, Version> {
         let sent = self.clock.moment();
-        let generation = self.board.generation.load(Ordering::Acquire);
+        let generation = self.context.generation.load(Ordering::Acquire);
         let customer = &request.customer;
         let lease = Lease {
             customer: customer.clone(),
@@ -130,7 +134,7 @@ impl Operations {
             generation,
             since: sent.monotonic,
         };
-        let keys = self.board.names.customer(generation, customer);
+        let keys = self.context.names.customer(generation, customer);
         let value_key = keys.value();
         let names = vec![value_key.clone(), keys.lease(), keys.limit()];
         let arguments = look_up_arguments(request, lease.id);
@@ -159,7 +163,7 @@ impl Operations {
             return Read::None;
         };
         let arrival = Arrival { sent, left, age, max_life: self.max_life };
-        let plain = self.board.keys.current().open(key, sealed);
+        let plain = self.context.keys.current().open(key, sealed);
         let decoded = plain.and_then(|plain| entry::decode(customer, &plain, &arrival));
         match (kind, decoded) {
             (b'c', Some(Decoded::Customer(json, life))) => {
@@ -175,11 +179,11 @@ impl Operations {
     }
 
     pub(super) async fn store(&self, lease: Lease, content: Content) -> Stored {
-        let keys = self.board.names.customer(lease.generation, &lease.customer);
+        let keys = self.context.names.customer(lease.generation, &lease.customer);
         let name = keys.value();
         let now = self.clock.moment();
         let sealed = entry::encode(&lease.customer, &content, lease.since, now).and_then(|it| {
-            let sealed = self.board.keys.current().seal(&name, it.plain)?;
+            let sealed = self.context.keys.current().seal(&name, it.plain)?;
             let [age, floor, ttl] = [it.age, it.normal_floor, it.ttl].map(text_of_millis);
             Some(vec![text_of_lease(lease.id), it.kind.into(), age, floor, ttl, sealed])
         });
@@ -198,7 +202,7 @@ impl Operations {
     }
 
     pub(super) async fn renew(&self, lease: Lease) {
-        let keys = self.board.names.customer(lease.generation, &lease.customer);
+        let keys = self.context.names.customer(lease.generation, &lease.customer);
         let arguments = vec![text_of_lease(lease.id), text_of_millis(LEASE_TIME)];
         self.call(&script::RENEW, vec![keys.lease()], arguments)
             .await
@@ -207,12 +211,13 @@ impl Operations {
     }
 
     pub(super) async fn fail(&self, lease: Lease, failure: Failure) {
-        let keys = self.board.names.customer(lease.generation, &lease.customer);
-        let (mark, code) = match failure {
-            Failure::Juspay(code) => ("!", code),
-            Failure::Own(code) => ("?", code),
+        let keys = self.context.names.customer(lease.generation, &lease.customer);
+        let (mark, code) = match &failure {
+            Failure::Juspay(code) => ("!", code.as_str()),
+            Failure::Own(code) => ("?", code.as_str()),
+            Failure::None => ("", ""),
         };
-        let code = code.as_str().into();
+        let code = code.into();
         let time = text_of_millis(FAILURE_TIME);
         let arguments = vec![text_of_lease(lease.id), mark.into(), code, time];
         self.call(&script::FAIL, vec![keys.lease()], arguments).await.map(drop).unwrap_or_default();
@@ -224,27 +229,24 @@ impl Operations {
         version: Version,
         added: u32,
     ) -> Result<u64, Unreached> {
-        let generation = self.board.generation.load(Ordering::Acquire);
-        let keys = self.board.names.customer(generation, &customer);
+        let generation = self.context.generation.load(Ordering::Acquire);
+        let keys = self.context.names.customer(generation, &customer);
         let arguments = vec![added.to_string().into_bytes(), text_of_millis(self.max_life)];
         let total = self.call(&script::HAND_OUTS, vec![keys.hand_outs(version.0)], arguments).await;
         total.ok().as_ref().and_then(number).ok_or(Unreached)
     }
 
     pub(super) async fn purge(&self, customer: CustomerId) -> Result<(), Unreached> {
-        let generation = self.board.generation.load(Ordering::Acquire);
-        let keys = self.board.names.customer(generation, &customer);
+        let generation = self.context.generation.load(Ordering::Acquire);
+        let keys = self.context.names.customer(generation, &customer);
         let keys = vec![keys.value(), keys.lease()];
         let purge =
             Call { script: &script::PURGE, keys, arguments: Vec::new(), timeout: self.patience() };
-        let purged = self.io.call(purge).await;
-        // The others purge their memory even if the value could not be removed.
-        let announced = self.announce(News::Purged(customer)).await;
-        purged.map_err(|_| Unreached).and(announced)
+        self.io.call(purge).await.map(drop).map_err(|_| Unreached)
     }
 
     pub(super) async fn purge_all(&self) -> Result<(), Unreached> {
-        let Board { names, generation, .. } = &*self.board;
+        let NewsContext { names, generation, .. } = &*self.context;
         let arguments = vec![generation.load(Ordering::Acquire).to_string().into_bytes()];
         let keys = vec![names.generation()];
         let timeout = self.patience();
@@ -255,7 +257,7 @@ impl Operations {
     }
 
     pub(super) async fn announce(&self, news: News) -> Result<(), Unreached> {
-        let call = self.board.announcement(&news, self.patience()).ok_or(Unreached)?;
+        let call = self.context.announcement(&news, self.patience()).ok_or(Unreached)?;
         self.io.call(call).await.map(drop).map_err(|_| Unreached)
     }
 

@@ -1,8 +1,13 @@
 -- Ends a lease without a value.
--- KEYS: lease. ARGV: id of the lease, '!' (all that wait fail) or '?' (another one may try), code, time.
+-- KEYS: lease. ARGV: id of the lease, '!' (waiting requests fail), '?' (another one may try) or '' (no
+--       failure), code, time.
 local lease = redis.call('GET', KEYS[1])
 if lease == '~' .. ARGV[1] then
     redis.call('DEL', KEYS[1])
+elseif ARGV[2] == '' then
+    if lease == ARGV[1] or lease == ARGV[1] .. '+' then
+        redis.call('DEL', KEYS[1])
+    end
 elseif lease == ARGV[1] and ARGV[2] == '?' then
     redis.call('SET', KEYS[1], '?' .. ARGV[1], 'PX', ARGV[4])
 elseif lease == ARGV[1] or lease == ARGV[1] .. '+' then

@@ -1,5 +1,5 @@
--- Announces a revocation, and keeps it until it expires. Does nothing if it is kept already, so that all
--- replicas can add all of theirs.
+-- Announces a revocation, and keeps it until it expires. If it is kept already, encrypts it again only, so
+-- that all replicas can add all of theirs.
 -- KEYS: stream, counter, expiries, entries.
 -- ARGV: encrypted news, greatest length, channel of hints, name, expiry, encrypted entry.
 local time = redis.call('TIME')
@@ -10,6 +10,7 @@ for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', past, 'LIMIT'
     redis.call('HDEL', KEYS[4], name)
 end
 if tonumber(redis.call('ZSCORE', KEYS[3], ARGV[4]) or 0) >= tonumber(ARGV[5]) then
+    redis.call('HSET', KEYS[4], ARGV[4], ARGV[6])
     return 0
 end
 redis.call('HSET', KEYS[4], ARGV[4], ARGV[6])
