@@ -6,7 +6,7 @@
 //! fetches, and renewing a lease during a fetch. `redis` is the implementation, compiled with the cargo
 //! feature `shared`. Nothing here knows Juspay: failures are opaque codes.
 //!
-//! A fetch begins with [`wait::look_up`]. With a lease ([`LookUp::Fetch`], or [`LookUp::Away`] with one), it
+//! A fetch begins with [`wait::Polls::look_up`]. With a lease ([`LookUp::Fetch`], or [`LookUp::Away`] with one), it
 //! calls Juspay within [`wait::renewed`] and ends with [`SharedTier::store`] or [`SharedTier::fail`]. With
 //! [`LookUp::Away`] without a lease, it calls Juspay as if there were no tier.
 //!

@@ -32,7 +32,7 @@ use crate::{
     metrics::Metrics,
     rate_limit::CustomerRateLimit,
     settings,
-    shared::SharedTier,
+    shared::{SharedTier, wait::Polls},
     single_flight::{Leader, SingleFlight},
     traces::{Kind, Span},
 };
@@ -44,6 +44,7 @@ pub(super) struct Fetcher {
     pub(super) fetches: SingleFlight<CustomerKey, FetchOutcome>,
     pub(super) failures: Failures,
     pub(super) tier: Option<Arc<dyn SharedTier>>,
+    pub(super) polls: Polls,
     /// Set if there is a shared tier, and a limit on hand-outs.
     pub(super) hand_outs: Option<HandOuts>,
     /// Customers with a running fetch whose token is to be replaced everywhere.
@@ -102,6 +103,7 @@ impl Fetcher {
         Self {
             tier,
             hand_outs: hand_outs.map(HandOuts::new),
+            polls: Polls::default(),
             replacements: Mutex::default(),
             force_refreshes: CustomerRateLimit::new(force_refreshes, Arc::clone(&clock)),
             store: Store::new(settings.cache.capacity, metrics),

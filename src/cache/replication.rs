@@ -162,7 +162,7 @@ impl Fetcher {
         let customer = lookup.customer.clone();
         let request = Request { customer, need, charge, waited_for: None };
         let span = lookup.trace.begin("look up shared tier", Kind::Internal);
-        let (result, latest) = wait::look_up(tier, &*self.clock, request, deadline).await;
+        let (result, latest) = self.polls.look_up(tier, &*self.clock, request, deadline).await;
         span.set("juspay_bff.shared.outcome", result.outcome());
         span.end();
         (result, latest)

@@ -175,9 +175,9 @@ impl SharedTier for FakeTier {
         if purged.is_ok() {
             self.state().purged.push(customer.clone());
         }
-        let purges = Arc::clone(&self.purges);
+        let gate = Arc::clone(&self.purges);
         async move {
-            drop(purges.lock().await);
+            drop(gate.lock().await);
             purged
         }
         .boxed_local()

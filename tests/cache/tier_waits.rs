@@ -7,7 +7,7 @@ use juspay_bff::{
     clock::{Clock, manual::ManualClock},
     shared::{
         FailureCode, LeaseId, LookUp, Need, Request, SharedTier,
-        wait::{RENEW_EVERY, look_up, renewed},
+        wait::{Polls, RENEW_EVERY, renewed},
     },
 };
 
@@ -20,7 +20,7 @@ fn request() -> Request {
 #[tokio::test]
 async fn polls_until_the_other_replica_has_failed() {
     let clock = ManualClock::at("2026-11-29T12:00:00Z");
-    let tier = FakeTier::default();
+    let (tier, polls) = (FakeTier::default(), Polls::default());
     let id = LeaseId::random();
     for _ in 0..6 {
         tier.answer(LookUp::Elsewhere(id, None));
@@ -29,7 +29,7 @@ async fn polls_until_the_other_replica_has_failed() {
     tier.answer(LookUp::Failed(code.clone()));
     let start = clock.monotonic();
     let deadline = start.plus(Duration::from_secs(5));
-    let polling = look_up(&tier, &clock, request(), deadline);
+    let polling = polls.look_up(&tier, &clock, request(), deadline);
     let passing = async {
         for (polls, pause) in (1..).zip([10, 15, 20, 25, 25, 25]) {
             while tier.requests().len() < polls {
@@ -49,11 +49,11 @@ async fn polls_until_the_other_replica_has_failed() {
 #[tokio::test]
 async fn polling_ends_at_the_deadline() {
     let clock = ManualClock::at("2026-11-29T12:00:00Z");
-    let tier = FakeTier::default();
+    let (tier, polls) = (FakeTier::default(), Polls::default());
     let id = LeaseId::random();
     tier.answer(LookUp::Elsewhere(id, None));
     let deadline = clock.monotonic().plus(Duration::from_millis(10));
-    let (ended, _) = look_up(&tier, &clock, request(), deadline).await;
+    let (ended, _) = polls.look_up(&tier, &clock, request(), deadline).await;
     assert!(matches!(ended, LookUp::Elsewhere(same, None) if same == id));
 }
 
@@ -82,4 +82,27 @@ async fn lease_is_renewed_during_a_long_fetch() {
     assert_eq!(tier.renewals(), 2);
     renewed(&*tier, &clock, &lease, async {}).await;
     assert_eq!(tier.renewals(), 2, "a short fetch never renews");
+}
+
+#[tokio::test]
+async fn many_requests_poll_less_often() {
+    let clock = ManualClock::at("2026-11-29T12:00:00Z");
+    let (tier, polls) = (FakeTier::default(), Polls::default());
+    for _ in 0..1001 {
+        tier.answer(LookUp::Elsewhere(LeaseId::random(), None));
+    }
+    let deadline = clock.monotonic().plus(Duration::from_secs(5));
+    let look_ups = futures_util::future::join_all(
+        (0..1001).map(|_| polls.look_up(&tier, &clock, request(), deadline)),
+    );
+    let passing = async {
+        clock.sleepers(1001).await;
+        // The first ones to wait did not know of the others.
+        clock.advance(Duration::from_millis(99));
+        tokio::task::yield_now().await;
+        assert!(tier.requests().len() < 2002);
+        clock.advance(Duration::from_millis(1));
+    };
+    tokio::join!(look_ups, passing);
+    assert_eq!(tier.requests().len(), 2002);
 }

@@ -42,7 +42,7 @@ async fn one_replica_fetches_and_the_other_gets_the_value() {
     assert_eq!(elsewhere(&b, "alice").await, lease.id);
     let waiting = async {
         let deadline = b.clock.monotonic().plus(Duration::from_secs(10));
-        wait::look_up(&b.tier, &*b.clock, request("alice"), deadline).await
+        wait::Polls::default().look_up(&b.tier, &*b.clock, request("alice"), deadline).await
     };
     let fetching = async {
         pause().await;
@@ -65,7 +65,8 @@ async fn one_replica_fetches_and_the_other_gets_the_value() {
 async fn served(replica: &Replica, customer: usize) -> (usize, usize) {
     let deadline = replica.clock.monotonic().plus(Duration::from_secs(20));
     let request = request(&format!("customer-{customer}"));
-    match wait::look_up(&replica.tier, &*replica.clock, request, deadline).await.0 {
+    match wait::Polls::default().look_up(&replica.tier, &*replica.clock, request, deadline).await.0
+    {
         LookUp::Found(_) => (0, 0),
         LookUp::Fetch(lease, None) => {
             wait::renewed(&replica.tier, &*replica.clock, &lease, pause()).await;

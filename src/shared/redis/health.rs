@@ -14,6 +14,9 @@ use crate::clock::{Monotonic, jittered};
 /// Timeouts in a row after which a node is down.
 const MAX_TIMEOUTS: u32 = 3;
 
+/// Timeouts within this time count once: many calls that were sent at the same time say no more than one.
+const SAME_TIMEOUT: Duration = Duration::from_millis(40);
+
 /// Responses that the breaker remembers, at most.
 const WINDOW: u32 = 64;
 
@@ -32,6 +35,7 @@ struct State {
     /// A key whose look-up failed, if the node is down.
     down: Option<String>,
     timeouts_in_a_row: u32,
+    last_timeout: Option<Monotonic>,
     /// The last responses, the newest in the lowest bit: 1 is a timeout.
     history: u64,
     responses: u32,
@@ -77,6 +81,12 @@ impl Health {
     pub(super) fn note(&self, outcome: Outcome, key: &str, now: Monotonic) -> bool {
         let mut state = self.state();
         let is_timeout = outcome == Outcome::Timeout;
+        if is_timeout {
+            if state.last_timeout.is_some_and(|last| now.since(last) < SAME_TIMEOUT) {
+                return false;
+            }
+            state.last_timeout = Some(now);
+        }
         state.history = (state.history << 1) | u64::from(is_timeout);
         state.responses = state.responses.saturating_add(1).min(WINDOW);
         state.timeouts_in_a_row =
@@ -119,13 +129,17 @@ mod tests {
     #[test]
     fn three_timeouts_in_a_row_mean_down() {
         let health = Health::default();
-        for outcome in [Outcome::Timeout, Outcome::Timeout, Outcome::Responded, Outcome::Timeout] {
-            assert!(!health.note(outcome, "a", at(0)));
+        let outcomes = [Outcome::Timeout, Outcome::Timeout, Outcome::Responded, Outcome::Timeout];
+        for (outcome, time) in outcomes.into_iter().zip([0, 50, 60, 100]) {
+            assert!(!health.note(outcome, "a", at(time)));
         }
-        assert!(!health.note(Outcome::Timeout, "a", at(0)));
-        assert_eq!(health.check(at(0)), Ok(()));
-        assert!(health.note(Outcome::Timeout, "b", at(0)));
-        assert!(!health.note(Outcome::Timeout, "c", at(0)), "reported once");
+        assert!(!health.note(Outcome::Timeout, "a", at(150)));
+        for _ in 0..100 {
+            assert!(!health.note(Outcome::Timeout, "a", at(160)), "sent at the same time");
+        }
+        assert_eq!(health.check(at(160)), Ok(()));
+        assert!(health.note(Outcome::Timeout, "b", at(200)));
+        assert!(!health.note(Outcome::Timeout, "c", at(250)), "reported once");
         assert_eq!(health.check(at(10_000)), Err(Unusable::Down));
         assert_eq!(health.down().as_deref(), Some("b"));
     }
@@ -140,18 +154,18 @@ mod tests {
     #[test]
     fn breaker_opens_on_a_failure_rate_and_closes_again() {
         let health = Health::default();
-        for _ in 0..9 {
-            health.note(Outcome::Timeout, "a", at(0));
-            health.note(Outcome::Responded, "a", at(0));
+        for time in 0..9 {
+            health.note(Outcome::Timeout, "a", at(time * 50));
+            health.note(Outcome::Responded, "a", at(time * 50));
         }
-        health.note(Outcome::Timeout, "a", at(0));
-        assert_eq!(health.check(at(0)), Ok(()), "too few responses for a rate");
-        health.note(Outcome::Responded, "a", at(0));
-        assert_eq!(health.check(at(499)), Err(Unusable::BreakerOpen));
-        assert!(health.is_open(at(0)) && !health.is_open(at(1000)));
-        assert_eq!(health.check(at(1000)), Ok(()));
-        health.note(Outcome::Timeout, "a", at(1000));
-        assert_eq!(health.check(at(1000)), Ok(()), "the rate begins again");
+        health.note(Outcome::Timeout, "a", at(450));
+        assert_eq!(health.check(at(450)), Ok(()), "too few responses for a rate");
+        health.note(Outcome::Responded, "a", at(450));
+        assert_eq!(health.check(at(949)), Err(Unusable::BreakerOpen));
+        assert!(health.is_open(at(450)) && !health.is_open(at(1450)));
+        assert_eq!(health.check(at(1450)), Ok(()));
+        health.note(Outcome::Timeout, "a", at(1450));
+        assert_eq!(health.check(at(1450)), Ok(()), "the rate begins again");
     }
 
     #[test]
@@ -159,8 +173,8 @@ mod tests {
         let health = Health::default();
         for number in 0..1000 {
             let outcome = if number % 3 == 0 { Outcome::Timeout } else { Outcome::Responded };
-            health.note(outcome, "a", at(0));
-            assert_eq!(health.check(at(0)), Ok(()));
+            health.note(outcome, "a", at(number * 50));
+            assert_eq!(health.check(at(number * 50)), Ok(()));
         }
     }
 }
