@@ -403,7 +403,7 @@ impl CustomerCache {
     }
 
     /// Announces a revocation, as JSON, to the other replicas. Returns whether the shared tier has it. If
-    /// not, [`Self::take_unshared_revocation`] tells.
+    /// not, the next [`Self::take_unshared_revocation`] is true.
     pub async fn announce_revocation(&self, entry: String, expires: Timestamp) -> bool {
         let Some(tier) = &self.shared.fetcher.tier else { return false };
         let announced = tier.announce(News::Revoked(entry, expires)).await;

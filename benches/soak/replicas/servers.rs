@@ -92,7 +92,9 @@ impl Server {
         let common = ["--port", &text, "--save", "", "--appendonly", "no"];
         let name = format!("redis-{port}");
         let arguments = [&common[..], arguments].concat();
-        let process = Process::start_piped(&name, "redis-server", &arguments, None, directory);
+        // A real server has processors of its own. Without privileges, `nice` runs it as it is.
+        let arguments = [&["-n", "-10", "redis-server"], &arguments[..]].concat();
+        let process = Process::start_piped(&name, "nice", &arguments, None, directory);
         let server = Self { process, port };
         server.wait_for("PING", "PONG").await;
         server

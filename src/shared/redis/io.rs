@@ -32,8 +32,8 @@ const MAX_IN_FLIGHT: usize = 64;
 /// The part of a call's time that it needs when it is sent.
 const LEAST_SHARE: u32 = 4;
 
-/// How late this thread may be without getting more time, and how often it gets more.
-const LATENESS: Duration = Duration::from_millis(2);
+/// The time that this thread may lose without getting more, and how often it gets more.
+const MAX_LOST: Duration = Duration::from_millis(2);
 const MAX_EXTENSIONS: u32 = 4;
 
 /// A script with its keys, of which the first decides the node, and its arguments.
@@ -218,19 +218,20 @@ impl Call {
     }
 }
 
-/// The output of `work`, or `None` if there is none by `deadline`. If this thread itself is late, what it
-/// waits for may be in the socket: that is read first, and the deadline moves by as much.
+/// The output of `work`, or `None` if there is none by `deadline`. If this thread got no processor
+/// meanwhile, what it waits for may be in the socket: that is read first, and the deadline moves by the time
+/// that the thread lost.
 pub(super) async fn by_deadline<F: Future>(
     clock: &dyn Clock,
     mut deadline: Monotonic,
     work: F,
 ) -> Option<F::Output> {
     let mut work = pin!(work);
+    let mut lost_before = time_without_processor();
     for _ in 0..=MAX_EXTENSIONS {
         if let Some(output) = timeout_at(clock, deadline, work.as_mut()).await {
             return Some(output);
         }
-        let now = clock.monotonic();
         // Each turn of the runtime reads sockets, then wakes the connection's task, then this one.
         for _ in 0..3 {
             yield_now().await;
@@ -238,13 +239,23 @@ pub(super) async fn by_deadline<F: Future>(
                 return Some(output);
             }
         }
-        let late = now.since(deadline);
-        if late < LATENESS {
+        let lost = time_without_processor();
+        let lost_now = lost.saturating_sub(lost_before);
+        if lost_now < MAX_LOST {
             return None;
         }
-        deadline = now.plus(late);
+        lost_before = lost;
+        deadline = clock.monotonic().plus(lost_now);
     }
     None
+}
+
+/// How long this thread has waited for a processor since its start: the second number in `schedstat`
+/// (`proc_pid_schedstat` in the kernel's documentation of the scheduler); zero if there is none.
+fn time_without_processor() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let waited = text.split(' ').nth(1).and_then(|it| it.parse().ok());
+    Duration::from_nanos(waited.unwrap_or_default())
 }
 
 fn is_wrong_type(error: &RedisError) -> bool {
