@@ -470,6 +470,7 @@ impl World {
         check_served(&mut report, &quiet, 0);
         report.measure("quiet, memory", spread(&quiet.from("hit")));
         report.measure("quiet, fetches", spread(&quiet.from("fetched")));
+        self.report_cost_of_hits(&mut report, &warm).await;
         for (name, fail) in [
             ("hangs for 4 s", Failure::Stop),
             ("is killed, and starts again without data after 1 s", Failure::Restart),
@@ -498,6 +499,27 @@ impl World {
             report.check(format!("{name}: shared again within 5 s"), ms(took), took <= RECOVERY);
         }
         report
+    }
+
+    /// Compares the CPU time of hits in memory while the server hangs with that before.
+    async fn report_cost_of_hits(&self, report: &mut Report, warm: &[Arc<Client>]) {
+        let quiet = self.cost_of_hits(warm).await;
+        self.servers.first().signal(Signal::STOP);
+        sleep(Duration::from_secs(1)).await;
+        let hanging = self.cost_of_hits(warm).await;
+        self.servers.first().signal(Signal::CONT);
+        self.shares().await;
+        let ratio = hanging.as_secs_f64() / quiet.as_secs_f64();
+        let what = "hits in memory, while the server hangs: at most 1.1 × the quiet CPU";
+        report.check(what, format!("{ratio:.2}"), ratio <= 1.1);
+    }
+
+    async fn cost_of_hits(&self, warm: &[Arc<Client>]) -> Duration {
+        let before = self.cpu();
+        for _ in 0..3 {
+            self.herd(warm, REQUESTS).await;
+        }
+        self.cpu().saturating_sub(before)
     }
 
     /// Sends requests on all replicas for this time, mostly of known customers, and fails meanwhile. Returns
