@@ -174,7 +174,7 @@ async fn queue_behind_a_slow_server_is_bounded() {
         let result = replica.look_up("alice").await;
         (matches!(result, LookUp::Found(_)), replica.clock.monotonic().since(start))
     };
-    // 64 of them are in flight, and their responses arrive late, one after the other.
+    // 128 of them are in flight, and their responses arrive late, one after the other.
     let results = join_all((0..800).map(|_| look_up())).await;
     let found = results.iter().filter(|(is_found, _)| *is_found).count();
     let longest = results.iter().map(|(_, wait)| *wait).max().unwrap();

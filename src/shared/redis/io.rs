@@ -4,7 +4,7 @@
 //! time out although the server had responded, on a thread of its own none did. While the server is away,
 //! callers learn it at once, without the thread.
 //!
-//! No call waits longer than its timeout, and that includes its turn: at most 64 look-ups are in flight, and
+//! No call waits longer than its timeout, and that includes its turn: at most 128 look-ups are in flight, and
 //! as many other commands, for which other replicas wait. A call whose turn comes late in its time is not
 //! sent, so that a burst does not look like a server that is away. If this thread itself gets no processor,
 //! the time that it lost does not count.
@@ -27,7 +27,7 @@ use super::{
 use crate::clock::{Clock, Monotonic, timeout_at};
 
 /// Look-ups in flight at once, and as many other commands.
-const MAX_IN_FLIGHT: usize = 64;
+const MAX_IN_FLIGHT: usize = 128;
 
 /// The part of a call's time that it needs when it is sent.
 const LEAST_SHARE: u32 = 4;
