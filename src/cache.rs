@@ -21,7 +21,6 @@ mod tests;
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
-use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
 use self::{
@@ -44,6 +43,7 @@ use crate::{
     customer::{CustomerId, CustomerKey},
     juspay::{CustomerApi, JuspayError},
     metrics::{self, Metrics, Series as _},
+    revocation,
     settings::{self, Rate},
     shared::{News, SharedTier, Version},
     single_flight::{Join, Waiter},
@@ -311,13 +311,8 @@ impl CustomerCache {
         if let Ok(Join::Leader(leader, ())) = fetcher.fetches.join(attempt.key, permit) {
             let span = attempt.span.parent().begin("refresh customer", Kind::Internal);
             let lookup = attempt.lookup.clone().within(&span);
-            let purpose = Purpose {
-                need: need_newer_than(entry, attempt.now),
-                charge: None,
-                is_replacement: false,
-                lacks_fallback: false,
-                can_be_limited: false,
-            };
+            let need = need_newer_than(entry, attempt.now);
+            let purpose = Purpose { need, ..Purpose::default() };
             let fetch = Arc::clone(fetcher).fetch(leader, lookup, purpose, None, Rc::clone(api));
             let metrics = Arc::clone(&self.shared.metrics);
             tokio::task::spawn_local(async move {
@@ -336,9 +331,9 @@ impl CustomerCache {
         Purged { number, is_shared }
     }
 
-    /// Removes a customer here and in the shared tier. For what every replica learns by itself.
+    /// Removes a customer from the shared tier, without announcing it: for what every replica learns by
+    /// itself.
     pub async fn purge_unannounced(&self, customer: &CustomerId) {
-        self.purge(customer);
         self.purge_shared(customer, false).await;
     }
 
@@ -402,11 +397,11 @@ impl CustomerCache {
         self.shared.fetcher.forget_older(&self.key(customer), version);
     }
 
-    /// Announces a revocation, as JSON, to the other replicas. Returns whether the shared tier has it. If
-    /// not, the next [`Self::take_unshared_revocation`] is true.
-    pub async fn announce_revocation(&self, entry: String, expires: Timestamp) -> bool {
+    /// Announces a revocation to the other replicas. Returns whether the shared tier has it. If not, the next
+    /// [`Self::take_unshared_revocation`] is true.
+    pub async fn announce_revocation(&self, entry: &revocation::Entry) -> bool {
         let Some(tier) = &self.shared.fetcher.tier else { return false };
-        let announced = tier.announce(News::Revoked(entry, expires)).await;
+        let announced = tier.announce(News::Revoked(entry.to_json(), entry.expires)).await;
         if announced.is_err() {
             self.shared.unshared.add_revocation();
         }

@@ -10,7 +10,7 @@ use actix_web::{
     http::header::{CACHE_CONTROL, CONTENT_TYPE},
     web,
 };
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use serde_json::json;
 
 use super::Admin;
@@ -61,15 +61,16 @@ const fn problem(error: RevokeError) -> Problem {
 
 /// Purges these customers everywhere, and announces the entry to the other replicas. Returns how many were
 /// cached here, and whether the shared tier has the entry. The others purge what they learn to be revoked.
-async fn revoked(admin: &Admin, customers: &[CustomerId], entry: Option<&Entry>) -> (usize, bool) {
-    let is_announced = match entry {
-        Some(entry) => admin.cache.announce_revocation(entry.to_json(), entry.expires).await,
-        None => false,
+async fn revoked(admin: &Admin, customers: &[CustomerId], entry: Option<&Entry>) -> (u64, bool) {
+    let announcing = async {
+        match entry {
+            Some(entry) => admin.cache.announce_revocation(entry).await,
+            None => false,
+        }
     };
-    // In memory first, as the tier may be slow.
-    let purged = customers.iter().filter(|customer| admin.cache.purge(customer)).count();
-    join_all(customers.iter().map(|customer| admin.cache.purge_everywhere(customer))).await;
-    (purged, is_announced)
+    let purging = customers.iter().map(|customer| admin.cache.purge_everywhere(customer));
+    let (is_announced, purged) = join(announcing, join_all(purging)).await;
+    (purged.iter().map(|it| it.number).sum(), is_announced)
 }
 
 pub(super) async fn backchannel_logout(

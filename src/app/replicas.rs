@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use tokio::sync::Notify;
 
 use super::{Settings, StartError};
@@ -79,7 +80,7 @@ impl Replicas {
         tokio::join!(
             cache.report_hand_outs(),
             announce_rate_limits(&*tier, &resilience, &*clock),
-            repeat_news(&*tier, &authenticator, &cache, &*clock, &connected),
+            repeat_news(&authenticator, &cache, &*clock, &connected),
             act_on(events, &authenticator, &cache, &resilience, &*clock, &connected),
         );
     }
@@ -100,7 +101,6 @@ async fn announce_rate_limits(tier: &dyn SharedTier, resilience: &Resilience, cl
 
 /// Announces all revocations after each connection, and whatever the tier has not learned until it has.
 async fn repeat_news(
-    tier: &dyn SharedTier,
     authenticator: &Authenticator,
     cache: &CustomerCache,
     clock: &dyn Clock,
@@ -113,7 +113,7 @@ async fn repeat_news(
         };
         loop {
             is_due |= cache.take_unshared_revocation();
-            let is_done = !is_due || announce_revocations(tier, authenticator).await;
+            let is_done = !is_due || announce_revocations(authenticator, cache).await;
             if cache.repeat_purges().await && is_done {
                 break;
             }
@@ -123,10 +123,9 @@ async fn repeat_news(
 }
 
 /// Announces all revocations in memory. Returns whether the tier has them.
-async fn announce_revocations(tier: &dyn SharedTier, authenticator: &Authenticator) -> bool {
+async fn announce_revocations(authenticator: &Authenticator, cache: &CustomerCache) -> bool {
     for entry in authenticator.revocations_in_memory() {
-        let news = News::Revoked(entry.to_json(), entry.expires);
-        if tier.announce(news).await.is_err() {
+        if !cache.announce_revocation(&entry).await {
             return false;
         }
     }
@@ -194,15 +193,13 @@ async fn revoke(entry: &str, authenticator: &Authenticator, cache: &CustomerCach
     };
     let is_subject = matches!(entry.target, Target::Subject { .. });
     match authenticator.revoke(entry) {
+        // Who announced it has purged a subject's customer. That of a token or a session may be known only
+        // here.
+        Ok(customers) if is_subject => customers.iter().for_each(|customer| {
+            cache.purge(customer);
+        }),
         Ok(customers) => {
-            for customer in &customers {
-                cache.purge(customer);
-            }
-            // Who announced it has purged a subject's customer. That of a token or a session may be known
-            // only here.
-            for customer in customers.iter().filter(|_| !is_subject) {
-                cache.purge_everywhere(customer).await;
-            }
+            join_all(customers.iter().map(|customer| cache.purge_everywhere(customer))).await;
         }
         Err(RevokeError::Past) => {}
         Err(error) => tracing::warn!("a revocation of another replica is not in force: {error}"),

@@ -278,10 +278,6 @@ impl Fetcher {
 }
 
 impl FetchOutcome {
-    pub(super) const fn shared(entry: Arc<Entry>) -> Self {
-        Self::Shared { entry, stored: false }
-    }
-
     pub(super) fn failure(&self) -> Option<JuspayError> {
         match self {
             Self::Customer { .. } | Self::Shared { .. } | Self::Limited(_) => None,

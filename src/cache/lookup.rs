@@ -245,9 +245,9 @@ impl Shared {
         let forward = reason.forward();
         let failure = match outcome {
             FetchOutcome::Shared { entry, stored } => {
-                let is_usable = entry.is_alive(now) && !lookup.is_below_floor(&entry, now);
                 let is_new = !lookup.freshness.no_cache || self.rules.is_new(&entry, now);
-                if !is_usable || !is_new || lookup.is_min_fresh_unmet(&entry, now) {
+                let is_usable = is_new && lookup.may_get(&entry, now);
+                if !is_usable || lookup.is_min_fresh_unmet(&entry, now) {
                     return None;
                 }
                 self.counts.shared.inc();
@@ -263,7 +263,7 @@ impl Shared {
             // If this request would replace nothing, it looks up again.
             FetchOutcome::Limited(_) => {
                 let (entry, detail) = reason.replaceable()?;
-                if !entry.is_alive(now) || lookup.is_below_floor(entry, now) {
+                if !lookup.may_get(entry, now) {
                     return None;
                 }
                 return Some(Ok(self.hit(entry, Some(detail), lookup, now)));

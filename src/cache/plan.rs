@@ -173,6 +173,11 @@ impl Lookup {
         }
     }
 
+    /// Whether the request may get this entry while Juspay works.
+    pub(super) fn may_get(&self, entry: &Entry, now: Moment) -> bool {
+        entry.is_alive(now) && !self.is_below_floor(entry, now)
+    }
+
     /// Whether the request wants the token, and the token is below the normal floor.
     pub(super) fn is_below_floor(&self, entry: &Entry, now: Moment) -> bool {
         self.want_token && entry.lifetime.phase(now) == Phase::Stale

@@ -39,7 +39,7 @@ use crate::{
 const MAX_LOOK_UP: Duration = Duration::from_millis(250);
 
 /// What a fetch must bring, and what it is for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Purpose {
     /// What another replica's token must fulfill.
     pub(super) need: Need,
@@ -111,7 +111,8 @@ impl Fetcher {
                     let version = found.version;
                     let entry = self.entry_of(lookup, found);
                     if self.is_usable(&entry) {
-                        return SharedResult::Ended(FetchOutcome::shared(entry));
+                        let outcome = FetchOutcome::Shared { entry, stored: false };
+                        return SharedResult::Ended(outcome);
                     }
                     // By this replica's clocks. Versions grow, so this ends.
                     need.newer_than = Some(version);
@@ -232,10 +233,8 @@ impl Fetcher {
             }
             FetchOutcome::Failed(JuspayError::CustomerNotFound) => {
                 let content = Content::NotFound { ttl: self.not_found_ttl };
-                match tier.store(lease, content).await {
-                    // If the lease was lost, another replica fetches.
-                    Stored::Yes(_) | Stored::Refused | Stored::Unreached => {}
-                }
+                // If the lease was lost, another replica fetches.
+                tier.store(lease, content).await;
             }
             FetchOutcome::Customer { stored: false, .. }
             | FetchOutcome::Tokenless { .. }
