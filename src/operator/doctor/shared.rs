@@ -37,12 +37,10 @@ pub(super) async fn check(context: &CheckContext<'_>, report: &mut Report<'_>) -
     };
     let server = match inspection.connect().await {
         Ok(server) => server,
-        Err(StepError::NotACluster) => {
-            let fix = "set shared.topology to \"single\"";
-            return report.failed("shared.topology", "the server is not a cluster", fix);
-        }
         Err(error) => {
-            return report.failed("shared.url", &error.to_string(), &fix_for(&error));
+            let is_topology = error == StepError::NotACluster;
+            let subject = if is_topology { "shared.topology" } else { "shared.url" };
+            return report.failed(subject, &error.to_string(), &fix_for(&error));
         }
     };
     let identity = server.identity().await;

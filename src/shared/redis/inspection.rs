@@ -2,7 +2,7 @@
 //! script, and store and read one encrypted entry. All keys have reserved names, which no replica uses,
 //! and are removed at the end.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, num::NonZeroU32, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use redis::{ErrorKind, RedisError, ServerErrorKind, Value};
@@ -14,6 +14,7 @@ use super::{
     entry::{self, Arrival, Decoded},
     io::{Call, by_deadline, is_out_of_memory},
     names::{CustomerKeys, Names},
+    operations::{look_up_arguments, store_arguments},
     reply::{is, number, text_of_lease, text_of_millis, value_parts},
     script::{self, Script},
     sealing::{self, SealingKeys},
@@ -21,8 +22,8 @@ use super::{
 use crate::{
     clock::{Clock, Moment, timeout_at},
     customer::CustomerId,
-    settings::{RedisAddress, Settings, Topology},
-    shared::{Content, LEASE_TIME, LeaseId},
+    settings::{Rate, RedisAddress, Settings, Topology},
+    shared::{Content, LEASE_TIME, LeaseId, Need, Request},
 };
 
 /// Maximum time to connect, and for each call: long enough to tell a slow server from none.
@@ -255,13 +256,15 @@ impl Inspected<'_> {
     pub(crate) async fn round_trip(&self) -> Result<RoundTrip, RoundTripError> {
         let Inspection { reserved, clock, keys, customer, max_life, .. } = self.inspection;
         let (name, lease) = (reserved.value(), LeaseId::random());
-        let look_up = || {
-            let lease_time = text_of_millis(LEASE_TIME);
-            let [none, zero] = ["-1", "0"].map(|it| it.as_bytes().to_vec());
-            let [interval, burst] = ["1000", "1"].map(|it| it.as_bytes().to_vec());
-            let (age, waited_for) = (Vec::new(), Vec::new());
-            vec![text_of_lease(lease), lease_time, none, zero, age, waited_for, interval, burst]
+        // With a limit, as for `no-cache`.
+        let charge = Rate { count: NonZeroU32::MIN, per: Duration::from_millis(1) };
+        let request = Request {
+            customer: customer.clone(),
+            need: Need::default(),
+            charge: Some(charge),
+            waited_for: None,
         };
+        let look_up = || look_up_arguments(&request, lease);
         let look_up_keys = || vec![name.clone(), reserved.lease(), reserved.limit()];
         let fetch = self.run(&script::LOOK_UP, look_up_keys(), look_up()).await?;
         if !items(&fetch).first().is_some_and(|tag| is(tag, b"fetch")) {
@@ -271,12 +274,9 @@ impl Inspected<'_> {
         self.run(&script::RENEW, vec![reserved.lease()], renewal).await?;
         let now = clock.moment();
         let content = Content::NotFound { ttl: TTL };
-        let sealed = entry::encode(customer, &content, now.monotonic, now);
-        let sealed = sealed.and_then(|it| keys.current().seal(&name, it.plain));
-        let sealed = sealed.ok_or(RoundTripError::Encryption)?;
-        let zero = || b"0".to_vec();
-        let entry =
-            vec![text_of_lease(lease), b"n".to_vec(), zero(), zero(), text_of_millis(TTL), sealed];
+        let encoded = entry::encode(customer, &content, now.monotonic, now);
+        let entry = encoded.and_then(|it| store_arguments(lease, &name, it, &keys.current()));
+        let entry = entry.ok_or(RoundTripError::Encryption)?;
         let sent = clock.now();
         let version = self.run(&script::STORE, vec![name.clone(), reserved.lease()], entry).await?;
         let received = clock.now();

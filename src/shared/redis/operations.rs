@@ -11,11 +11,12 @@ use redis::Value;
 
 use super::{
     connection::items,
-    entry::{self, Arrival, Decoded},
+    entry::{self, Arrival, Decoded, Encoded},
     io::{Call, CallError, Io},
     news::NewsContext,
     reply::{failure_code, is, lease_id, number, text_of_lease, text_of_millis, value_parts},
     script::{self, Script},
+    sealing::Sealer,
 };
 use crate::{
     clock::{Clock, Moment},
@@ -182,12 +183,11 @@ impl Operations {
         let keys = self.context.names.customer(lease.generation, &lease.customer);
         let name = keys.value();
         let now = self.clock.moment();
-        let sealed = entry::encode(&lease.customer, &content, lease.since, now).and_then(|it| {
-            let sealed = self.context.keys.current().seal(&name, it.plain)?;
-            let [age, floor, ttl] = [it.age, it.normal_floor, it.ttl].map(text_of_millis);
-            Some(vec![text_of_lease(lease.id), it.kind.into(), age, floor, ttl, sealed])
+        let encoded = entry::encode(&lease.customer, &content, lease.since, now);
+        let arguments = encoded.and_then(|entry| {
+            store_arguments(lease.id, &name, entry, &self.context.keys.current())
         });
-        let Some(arguments) = sealed else { return Stored::Refused };
+        let Some(arguments) = arguments else { return Stored::Refused };
         match self.call(&script::STORE, vec![name, keys.lease()], arguments).await {
             Ok(version) => {
                 let version = number(&version);
@@ -311,7 +311,20 @@ fn result(
     })
 }
 
-fn look_up_arguments(request: &Request, id: LeaseId) -> Vec<Vec<u8>> {
+/// The arguments of `store.lua`; `None` if the entry can't be encrypted.
+pub(super) fn store_arguments(
+    id: LeaseId,
+    name: &str,
+    entry: Encoded,
+    keys: &Sealer,
+) -> Option<Vec<Vec<u8>>> {
+    let sealed = keys.seal(name, entry.plain)?;
+    let [age, floor, ttl] = [entry.age, entry.normal_floor, entry.ttl].map(text_of_millis);
+    Some(vec![text_of_lease(id), entry.kind.into(), age, floor, ttl, sealed])
+}
+
+/// The arguments of `look_up.lua`.
+pub(super) fn look_up_arguments(request: &Request, id: LeaseId) -> Vec<Vec<u8>> {
     let Request { need, charge, waited_for, .. } = request;
     let newer_than = need.newer_than.map_or_else(|| "-1".to_owned(), |it| it.0.to_string());
     let interval = |rate: Rate| rate.per.checked_div(rate.count.get()).unwrap_or_default();
