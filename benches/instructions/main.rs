@@ -21,6 +21,9 @@ mod baseline;
 mod fixed_clock;
 #[path = "../common/plain.rs"]
 mod plain;
+#[path = "../common/redis_server.rs"]
+#[expect(dead_code, reason = "this run has no cluster")]
+mod redis_server;
 mod stand_in;
 mod subject;
 mod valgrind;

@@ -2,14 +2,17 @@
 
 use std::{
     fs,
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::Duration,
 };
 
-use super::subject::{REDIS_PORT, Subject};
+use super::{
+    redis_server::free_port,
+    subject::{REDIS_PORT, Subject},
+};
 
 /// Number of requests whose instructions are counted.
 const REQUESTS: u32 = 300;
@@ -88,10 +91,7 @@ impl Redis {
         for (name, content) in [("key", "a1"), ("name-key", "b2")] {
             fs::write(file(name), content.repeat(32)).unwrap();
         }
-        // A port that was free a moment ago.
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
+        let port = free_port();
         let process = Command::new("redis-server")
             .args(["--port", &port.to_string(), "--save", ""])
             .stdout(Stdio::null())

@@ -33,6 +33,8 @@ mod load;
 #[path = "../common/process.rs"]
 #[expect(dead_code, reason = "the speed runs use the rest")]
 mod process;
+#[path = "../common/redis_server.rs"]
+mod redis_server;
 mod replicas;
 mod steady;
 mod storm;

@@ -1,10 +1,11 @@
 //! A cluster of three primaries and three replicas: the failure of one primary affects only its slots.
 
-use std::{process::Command, time::Duration};
+use std::time::Duration;
 
 use juspay_bff::shared::LookUp;
 
 use super::{
+    redis_server,
     replica::{Replica, SetUp, id, until},
     server::{self, Server},
     sharing::serve_with_five,
@@ -23,11 +24,7 @@ pub(super) struct Cluster {
 impl Cluster {
     /// The first three nodes are primaries.
     pub(super) fn start() -> Self {
-        let arguments = [
-            "--cluster-enabled",
-            "yes",
-            "--cluster-node-timeout",
-            "2000",
+        let own = [
             "--cluster-config-file",
             "nodes.conf",
             // Otherwise, all slots are down while one is.
@@ -36,16 +33,9 @@ impl Cluster {
             "--repl-diskless-sync-delay",
             "0",
         ];
-        let nodes: Vec<_> = (0..6).map(|_| Server::with(&arguments)).collect();
-        let addresses: Vec<_> =
-            nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
-        let created = Command::new("redis-cli")
-            .args(["--cluster", "create"])
-            .args(&addresses)
-            .args(["--cluster-replicas", "1", "--cluster-yes"])
-            .output()
-            .unwrap();
-        assert!(created.status.success(), "{created:?}");
+        let arguments = [&redis_server::NODE[..], &own].concat();
+        let nodes: Vec<_> = (0..redis_server::NODES).map(|_| Server::with(&arguments)).collect();
+        redis_server::create_cluster(nodes.iter().map(|node| node.port));
         let cluster = Self { nodes };
         server::until("the cluster is ready", || {
             let is_ready = |node: &Server| {
@@ -91,6 +81,21 @@ async fn recovers(replica: &Replica) -> Duration {
     replica.clock.monotonic().since(start)
 }
 
+/// After the failure of a primary: waits until it is noticed and all customers are shared again.
+async fn only_some_customers_were_away(replica: &Replica) {
+    let mut most = 0;
+    until("it is noticed", async || {
+        most = away(replica).await.max(most);
+        most > 0
+    })
+    .await;
+    most = away(replica).await.max(most);
+    assert!(most < CUSTOMERS * 2 / 3, "{most} of {CUSTOMERS} were away");
+    let recovery = recovers(replica).await;
+    println!("{most} of {CUSTOMERS} were away, for {recovery:?}");
+    assert!(recovery < RECOVERY, "{recovery:?}");
+}
+
 async fn filled(cluster: &Cluster) -> (Replica, Replica) {
     let (a, b) = (cluster.replica().await, cluster.replica().await);
     for number in 0..CUSTOMERS {
@@ -130,17 +135,7 @@ async fn killed_primary_affects_only_its_slots() {
     let (a, _b) = filled(&cluster).await;
     // The third, so that the address in the settings still responds.
     cluster.nodes[2].kill();
-    let mut most = 0;
-    until("it is noticed", async || {
-        most = away(&a).await.max(most);
-        most > 0
-    })
-    .await;
-    most = away(&a).await.max(most);
-    assert!(most < CUSTOMERS * 2 / 3, "{most} of {CUSTOMERS} were away");
-    let recovery = recovers(&a).await;
-    println!("{most} of {CUSTOMERS} were away, for {recovery:?}");
-    assert!(recovery < RECOVERY, "{recovery:?}");
+    only_some_customers_were_away(&a).await;
 }
 
 #[tokio::test]
@@ -148,16 +143,6 @@ async fn hung_primary_affects_only_its_slots() {
     let cluster = Cluster::start();
     let (a, _b) = filled(&cluster).await;
     cluster.nodes[1].stop();
-    let mut most = 0;
-    until("it is noticed", async || {
-        most = away(&a).await.max(most);
-        most > 0
-    })
-    .await;
-    most = away(&a).await.max(most);
-    assert!(most < CUSTOMERS * 2 / 3, "{most} of {CUSTOMERS} were away");
-    let recovery = recovers(&a).await;
-    println!("{most} of {CUSTOMERS} were away, for {recovery:?}");
-    assert!(recovery < RECOVERY, "{recovery:?}");
+    only_some_customers_were_away(&a).await;
     cluster.nodes[1].resume();
 }

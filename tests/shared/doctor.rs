@@ -11,9 +11,10 @@ use tokio::task::LocalSet;
 
 use super::{
     cluster::Cluster,
-    replica::{KEY, NAME_KEY, REQUIRED, SetUp},
+    redis_server::free_port,
+    replica::{KEY, REQUIRED, SetUp, tier_settings},
     secrets,
-    server::{Server, free_port},
+    server::Server,
 };
 
 /// Nothing listens at Juspay's and the issuer's addresses, which are not tested here.
@@ -24,17 +25,8 @@ const ELSEWHERE: &str = "juspay.base_url = 'http://127.0.0.1:9'\n\
 /// Runs `doctor`. Returns its findings about the shared tier.
 pub(super) async fn doctor(url: &str, settings: &str) -> Vec<Finding> {
     let files = tempfile::tempdir().unwrap();
-    let write = |name: &str, text: &str| {
-        let path = files.path().join(name);
-        fs::write(&path, text).unwrap();
-        path.display().to_string()
-    };
-    let text = format!(
-        "{ELSEWHERE}shared.url = '{url}'\nshared.key_file = '{}'\nshared.name_key_file = '{}'\n\
-         {settings}",
-        write("keys", KEY),
-        write("name-key", NAME_KEY)
-    );
+    let tier = tier_settings(&files, url, KEY);
+    let text = format!("{ELSEWHERE}{tier}{settings}");
     let sources = Sources::default().text("required", REQUIRED).text("shared", text);
     let loaded = sources.load().unwrap();
     let check = doctor::check(&loaded, None, SystemClock::shared(), None);

@@ -25,6 +25,8 @@ mod load;
 mod metrics;
 mod news;
 mod proxy;
+#[path = "../../benches/common/redis_server.rs"]
+mod redis_server;
 mod replica;
 mod secrets;
 mod server;

@@ -77,27 +77,29 @@ impl SetUp {
     }
 
     pub(super) fn open(self) -> Replica {
-        let files = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| {
-            let path = files.path().join(name);
-            fs::write(&path, text).unwrap();
-            path.display().to_string()
-        };
-        let text = format!(
-            "shared.url = '{url}'\nshared.key_file = '{key}'\nshared.name_key_file = '{name_key}'\n\
-             shared.timeout = '{timeout}ms'\n{settings}",
-            url = self.url,
-            key = write("keys", &self.keys),
-            name_key = write("name-key", NAME_KEY),
-            timeout = self.timeout.as_millis(),
-            settings = self.settings,
-        );
+        let (timeout, files) = (self.timeout.as_millis(), tempfile::tempdir().unwrap());
+        let tier = tier_settings(&files, &self.url, &self.keys);
+        let text = format!("{tier}shared.timeout = '{timeout}ms'\n{}", self.settings);
         let sources = Sources::default().text("required", REQUIRED).text("shared", text);
         let settings = sources.load().unwrap().settings;
         let metrics = Metrics::new("0", "0").unwrap();
         let (tier, events) = RedisTier::open(&settings, &self.clock, &metrics.shared).unwrap();
         Replica { tier, events, metrics, files, clock: self.clock }
     }
+}
+
+/// The settings of a tier at this address, with its key files in `files`.
+pub(super) fn tier_settings(files: &TempDir, url: &str, keys: &str) -> String {
+    let write = |name: &str, text: &str| {
+        let path = files.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    format!(
+        "shared.url = '{url}'\nshared.key_file = '{}'\nshared.name_key_file = '{}'\n",
+        write("keys", keys),
+        write("name-key", NAME_KEY)
+    )
 }
 
 pub(super) fn id(customer: &str) -> CustomerId {

@@ -12,8 +12,9 @@ use juspay_bff::{
 
 use super::{
     doctor::{assert_finding, doctor},
+    redis_server::free_port,
     replica::{KEY, NEXT_KEY, Replica, SetUp, event, id, two, until},
-    server::{Server, free_port},
+    server::Server,
 };
 
 /// Parts of customers, tokens and keys.

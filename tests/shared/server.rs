@@ -1,7 +1,6 @@
 //! A Redis server of a test, with a connection for its administrator. Dropping it kills it.
 
 use std::{
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -11,6 +10,8 @@ use std::{
 use redis::{Client, Connection, FromRedisValue};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+
+use super::redis_server::free_port;
 
 /// A running server.
 pub(super) struct Server {
@@ -22,18 +23,6 @@ pub(super) struct Server {
 
 /// The time in which servers must react.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A port that was free a moment ago.
-pub(super) fn free_port() -> u16 {
-    // A cluster's nodes also use the port above by 10,000.
-    loop {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        if port < 50_000 && TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok() {
-            return port;
-        }
-    }
-}
 
 /// Waits until `condition` yields something.
 pub(super) fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {

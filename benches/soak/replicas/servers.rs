@@ -1,10 +1,13 @@
 //! The Redis servers of a run: a single one, or a cluster of three primaries and three replicas.
 
-use std::{net::TcpListener, path::Path, process::Command, time::Duration};
+use std::{path::Path, process::Command, time::Duration};
 
 use tokio::time::sleep;
 
-use crate::process::Process;
+use crate::{
+    process::Process,
+    redis_server::{self, free_port},
+};
 
 /// Running servers.
 #[derive(Debug)]
@@ -30,27 +33,13 @@ impl Servers {
 
     pub async fn cluster(directory: &Path) -> Self {
         let mut servers = Vec::new();
-        for _ in 0..6 {
+        for _ in 0..redis_server::NODES {
             let port = free_port();
-            let nodes = format!("nodes-{port}.conf");
-            let arguments = [
-                "--cluster-enabled",
-                "yes",
-                "--cluster-node-timeout",
-                "2000",
-                "--cluster-config-file",
-            ];
-            let arguments = [&arguments[..], &[&nodes]].concat();
+            let file = format!("nodes-{port}.conf");
+            let arguments = [&redis_server::NODE[..], &["--cluster-config-file", &file]].concat();
             servers.push(Server::start(port, &arguments, directory).await);
         }
-        let addresses = servers.iter().map(|it| format!("127.0.0.1:{}", it.port));
-        let created = Command::new("redis-cli")
-            .args(["--cluster", "create"])
-            .args(addresses)
-            .args(["--cluster-replicas", "1", "--cluster-yes"])
-            .output();
-        let created = created.unwrap();
-        assert!(created.status.success(), "{created:?}");
+        redis_server::create_cluster(servers.iter().map(|it| it.port));
         let cluster = Self { servers, is_cluster: true };
         for server in &cluster.servers {
             server.wait_for("CLUSTER INFO", "cluster_state:ok").await;
@@ -117,16 +106,5 @@ impl Server {
             .output();
         let output = output.expect("redis-cli: tests/shared/install installs it");
         String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-}
-
-/// A port that was free a moment ago. A cluster's nodes also use the port above by 10,000.
-fn free_port() -> u16 {
-    loop {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        if port < 50_000 && TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok() {
-            return port;
-        }
     }
 }
