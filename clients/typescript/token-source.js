@@ -1,0 +1,432 @@
+"use strict";
+/**
+ * Client of juspay-bff for apps with HyperSDK, for React Native, Cordova, Capacitor and the web. One file
+ * without dependencies: copy it into your app. docs/clients/README.md explains how to use it.
+ *
+ * - Keeps the client auth token in memory only, and measures its life by the monotonic clock. The phone's
+ *   wall clock may be wrong: it is used only to write `authExpiry`, which the SDK compares with that clock.
+ * - Callers at the same time share one request.
+ * - Retries an error only if the service says so, after the time that it says, within `timeoutMs`. Network
+ *   failures are retried after short waits.
+ * - Calls `onLogout` only if the service rejects the access token as `invalid_token` or `expired_token`,
+ *   and the renewed one too. No other error is about the user's session.
+ * - Does not make DPoP proofs.
+ */
+Object.defineProperty(exports, "__esModule", { value: true });
+exports.TokenSource = exports.TokenError = void 0;
+/** Why there is no token. */
+class TokenError extends Error {
+    constructor(
+    /**
+     * A code of the service's documentation, or `network`, `timeout`, `unexpected_response` (not from the
+     * service), `access_token` (`accessToken` failed) or `invalidated` (by `invalidate` during the call).
+     */
+    code, status, 
+    /** Whether the same call may succeed later. */
+    retryable, 
+    /** Seconds to wait before that. */
+    retryAfter, 
+    /** For error reports: the operator finds the cause with it. */
+    requestId, cause) {
+        super(requestId ? `${code} (request ${requestId})` : code);
+        this.code = code;
+        this.status = status;
+        this.retryable = retryable;
+        this.retryAfter = retryAfter;
+        this.requestId = requestId;
+        this.cause = cause;
+        this.name = 'TokenError';
+        // For compilers with an old target.
+        Object.setPrototypeOf(this, TokenError.prototype);
+    }
+}
+exports.TokenError = TokenError;
+const MAX_ATTEMPTS = 4;
+/** Rounds of `timeoutMs` in which `attach` tries to answer an event. */
+const MAX_ROUNDS = 3;
+/** A token with less life left is not used, also if there is no other. */
+const MIN_LIFE_MS = 10000;
+/** Their token is that of Create Order. */
+const ORDER_ACTIONS = ['cardTxn', 'nbTxn', 'walletTxn', 'upiTxn'];
+/** The source of one user's client auth tokens. Create it at sign-in, and call `invalidate` at sign-out. */
+class TokenSource {
+    constructor(options) {
+        this.options = options;
+        this.answers = new Map();
+        this.flights = new Map();
+        this.generation = 0;
+        this.requests = 0;
+        this.clock = options.clock ?? systemClock;
+        this.transport = options.transport ?? fetchTransport;
+        this.timeoutMs = options.timeoutMs ?? 10000;
+    }
+    /**
+     * Returns a client auth token, from memory if possible. `minFresh`: seconds that it should live, for a step
+     * that takes long. If no token lives that long, returns the best one.
+     */
+    async fetch(minFresh = 0) {
+        return (await this.load('process', minFresh)).token;
+    }
+    /** Returns a new token, because the SDK rejected the last one. Never returns the last one again. */
+    async refresh() {
+        return (await this.renew()).token;
+    }
+    /** Forgets the token: at sign-out, and when an app comes back from the background. */
+    invalidate() {
+        this.generation += 1;
+        this.token = undefined;
+        this.ended = undefined;
+        this.answers.clear();
+        this.flights.clear();
+        this.renewal = undefined;
+        this.accessTokenRenewal = undefined;
+    }
+    /** Has the service fetch the token in advance, for example when the app starts. Never fails. */
+    async prepare() {
+        try {
+            await this.call({ method: 'POST', path: '/me/prepare', directives: {}, attempts: 1, read: () => undefined });
+        }
+        catch {
+            // The next call reports the error.
+        }
+    }
+    /** The request for the SDK's `initiate`. Call that once: a second call is the SDK's error JP_017. */
+    async initiate() {
+        const { ec, profile } = this.options;
+        if (profile === 'upi') {
+            return this.envelope(await this.load('initiate', 0), {});
+        }
+        if (!ec) {
+            throw new TypeError('the profile ec needs options.ec');
+        }
+        const { service = 'in.juspay.hyperapi', merchantId, clientId, customerId, environment } = ec;
+        const payload = { action: 'initiate', merchantId, clientId, customerId, environment };
+        return { requestId: uuid(), service, payload };
+    }
+    /**
+     * The request for the SDK's `process` that works on the customer: your own payload with `action`, such as
+     * `{action: 'cardList'}` (ec) or `{action: 'management'}` (upi), plus token and customer.
+     */
+    async process(own, minFresh = 0) {
+        if (ORDER_ACTIONS.includes(own.action) || 'clientAuthToken' in own) {
+            throw new TypeError(`${own.action} takes the token of Create Order: build its payload yourself`);
+        }
+        return this.envelope(await this.load('process', minFresh), own);
+    }
+    /**
+     * Answers the SDK's `session_expired` with a new token, without calling `initiate` again. In React Native,
+     * pass an emitter; elsewhere pass each event to `onEvent` of the result.
+     */
+    attach(hyperServices, emitter) {
+        let isAttached = true;
+        const onEvent = (event) => {
+            const payload = isAttached ? expiryEvent(event) : undefined;
+            if (!payload) {
+                return false;
+            }
+            if (this.options.profile === 'ec') {
+                // This SDK knows no updateAuth: the next `process` has a new token.
+                this.ended = this.token?.clientAuthToken ?? '';
+                return false;
+            }
+            void this.answerExpiry(hyperServices, payload, () => isAttached);
+            return true;
+        };
+        const name = hyperServices.getHyperEventString?.() ?? hyperServices.HyperEvent ?? 'HyperEvent';
+        const subscription = emitter?.addListener(name, onEvent);
+        const detach = () => {
+            isAttached = false;
+            subscription?.remove();
+        };
+        return { onEvent, detach };
+    }
+    async answerExpiry(hyperServices, { reqCode }, isAttached) {
+        for (let round = 1; isAttached(); round += 1) {
+            try {
+                const envelope = this.envelope(await this.renew(), reqCode === undefined ? {} : { reqCode });
+                if (isAttached()) {
+                    hyperServices.process(this.options.envelope === 'object' ? envelope : JSON.stringify(envelope));
+                }
+                return;
+            }
+            catch (error) {
+                const why = asTokenError(error);
+                if (!why.retryable || round === MAX_ROUNDS) {
+                    this.options.onError?.(why);
+                    return;
+                }
+                await this.clock.sleep(waitMs(why, round));
+            }
+        }
+    }
+    /** The token, with the answer for `action`: from memory, from a running request, or from a new one. */
+    async load(action, minFresh) {
+        if (this.ended !== undefined) {
+            await this.renew();
+            return this.load(action, minFresh);
+        }
+        const answer = this.answers.get(action);
+        const held = this.token && answer && { answer, token: this.token };
+        const now = this.clock.monotonic();
+        if (held && now < held.token.refreshAt && held.token.remainingMs() >= minFresh * 1000) {
+            return held;
+        }
+        const isUsable = () => held && held.token.remainingMs() > MIN_LIFE_MS && this.token === held.token;
+        try {
+            return await this.join(action, minFresh, isUsable() ? 1 : MAX_ATTEMPTS);
+        }
+        catch (error) {
+            if (held && isUsable() && this.ended === undefined && asTokenError(error).retryable) {
+                return held;
+            }
+            throw error;
+        }
+    }
+    join(action, minFresh, attempts) {
+        const running = this.flights.get(action);
+        if (running && running.minFresh >= minFresh) {
+            return running.loaded;
+        }
+        const directives = {};
+        if (minFresh > 0) {
+            directives['Cache-Control'] = `min-fresh=${Math.ceil(minFresh)}`;
+        }
+        const loaded = this.request(action, directives, attempts);
+        const flight = { minFresh, loaded };
+        this.flights.set(action, flight);
+        const end = () => {
+            if (this.flights.get(action) === flight) {
+                this.flights.delete(action);
+            }
+        };
+        loaded.then(end, end);
+        return loaded;
+    }
+    /** Gets a new token. Until that succeeds, no call returns the old one. */
+    renew() {
+        if (this.renewal) {
+            return this.renewal;
+        }
+        this.ended ?? (this.ended = this.token?.clientAuthToken ?? '');
+        const renewal = this.requestNew();
+        this.renewal = renewal;
+        const end = () => {
+            if (this.renewal === renewal) {
+                this.renewal = undefined;
+            }
+        };
+        renewal.then(end, end);
+        return renewal;
+    }
+    async requestNew() {
+        const { generation, ended } = this;
+        const loaded = await (this.options.profile === 'upi'
+            ? this.request('updateAuth', {}, MAX_ATTEMPTS)
+            : this.request('process', { 'Cache-Control': 'no-cache' }, MAX_ATTEMPTS));
+        if (loaded.token.clientAuthToken === ended) {
+            // The service replaces a token that is 30 s old, and three in a minute.
+            throw new TokenError('rate_limited', 200, true, 30);
+        }
+        if (generation === this.generation) {
+            this.ended = undefined;
+        }
+        return loaded;
+    }
+    async request(action, directives, attempts) {
+        const { generation } = this;
+        const order = (this.requests += 1);
+        const platform = this.options.platform ? `&platform=${this.options.platform}` : '';
+        const path = `/me/sdk-payload?action=${action}${platform}`;
+        const call = { method: 'GET', path, directives, attempts, read: readAnswer };
+        const { result: answer, sentAt } = await this.call(call);
+        const token = this.held(answer, sentAt, order);
+        if (generation !== this.generation) {
+            throw new TokenError('invalidated', 0, false);
+        }
+        this.answers.set(action, answer);
+        if (!this.token || this.token.order < order) {
+            this.token = token;
+        }
+        return { answer, token };
+    }
+    /** A token whose life counts from the sending of the request, so never too long. */
+    held(answer, sentAt, order) {
+        const { clock } = this;
+        const remainingMs = () => sentAt + answer.expires_in * 1000 - clock.monotonic();
+        return {
+            clientAuthToken: answer.payload.clientAuthToken,
+            routingId: answer.routing_id,
+            tenantId: answer.tenant_id,
+            remainingMs,
+            authExpiry: () => new Date(clock.wall() + remainingMs()).toISOString(),
+            refreshAt: sentAt + answer.refresh_after * 1000,
+            order,
+        };
+    }
+    envelope({ answer, token }, own) {
+        const payload = { ...answer.payload, ...own };
+        payload.clientAuthToken = token.clientAuthToken;
+        if ('customerId' in answer.payload) {
+            payload.customerId = answer.payload.customerId;
+        }
+        if ('authExpiry' in answer.payload) {
+            payload.authExpiry = token.authExpiry();
+        }
+        const envelope = { requestId: uuid(), service: answer.service, payload };
+        return answer.betaAssets ? { ...envelope, betaAssets: true } : envelope;
+    }
+    /** Sends a request until it succeeds, must not be repeated, or time is up. */
+    async call(call) {
+        const { clock, generation } = this;
+        const deadline = clock.monotonic() + this.timeoutMs;
+        let renew = false;
+        let isRenewed = false;
+        for (let attempt = 1;; attempt += 1) {
+            const outcome = await this.attempt(call, renew, deadline - clock.monotonic());
+            if (!(outcome instanceof TokenError)) {
+                return outcome;
+            }
+            renew = isAccessTokenRejected(outcome) && !isRenewed;
+            if (renew) {
+                isRenewed = true;
+                attempt -= 1;
+                continue;
+            }
+            if (isAccessTokenRejected(outcome) && generation === this.generation) {
+                this.invalidate();
+                this.options.onLogout?.();
+            }
+            const wait = waitMs(outcome, attempt);
+            if (!outcome.retryable || attempt >= call.attempts || clock.monotonic() + wait >= deadline) {
+                throw outcome;
+            }
+            await clock.sleep(wait);
+        }
+    }
+    /** Sends a request once. */
+    async attempt(call, renew, remainingMs) {
+        const abort = new AbortController();
+        let timer;
+        const timeout = new Promise((resolve) => {
+            timer = setTimeout(() => resolve(new TokenError('timeout', 0, true)), Math.max(remainingMs, 0));
+        });
+        try {
+            return await Promise.race([this.exchange(call, renew, abort.signal), timeout]);
+        }
+        finally {
+            clearTimeout(timer);
+            abort.abort();
+        }
+    }
+    async exchange(call, renew, signal) {
+        const { method, path, directives, read } = call;
+        let accessToken;
+        try {
+            accessToken = await this.accessToken(renew);
+        }
+        catch (cause) {
+            return new TokenError('access_token', 0, false, undefined, undefined, cause);
+        }
+        const headers = { Authorization: `Bearer ${accessToken}`, Accept: 'application/json', ...directives };
+        const url = this.options.baseUrl.replace(/\/+$/, '') + path;
+        const sentAt = this.clock.monotonic();
+        try {
+            const reply = await this.transport({ method, url, headers, signal });
+            const result = failure(reply) ?? read(reply);
+            return result instanceof TokenError ? result : { result, sentAt };
+        }
+        catch (cause) {
+            return new TokenError('network', 0, true, undefined, undefined, cause);
+        }
+    }
+    /** The access token. Calls at the same time share one renewal. */
+    accessToken(renew) {
+        if (!renew) {
+            return this.options.accessToken(false);
+        }
+        if (!this.accessTokenRenewal) {
+            const renewal = this.options.accessToken(true);
+            this.accessTokenRenewal = renewal;
+            const end = () => {
+                if (this.accessTokenRenewal === renewal) {
+                    this.accessTokenRenewal = undefined;
+                }
+            };
+            renewal.then(end, end);
+        }
+        return this.accessTokenRenewal;
+    }
+}
+exports.TokenSource = TokenSource;
+/** The only two codes about the user's session. A 401 of a proxy in front has no code. */
+function isAccessTokenRejected({ status, code }) {
+    return status === 401 && (code === 'invalid_token' || code === 'expired_token');
+}
+/** `undefined` for a success. */
+function failure(reply) {
+    const { status, text } = reply;
+    if (status === 200 || status === 202) {
+        return undefined;
+    }
+    const problem = parsed(text);
+    if (typeof problem?.code !== 'string' || typeof problem.retryable !== 'boolean') {
+        const seconds = Number(reply.retryAfter || NaN);
+        const retryAfter = Number.isFinite(seconds) ? seconds : undefined;
+        return new TokenError('unexpected_response', status, status >= 500, retryAfter);
+    }
+    const retryAfter = typeof problem.retry_after === 'number' ? problem.retry_after : undefined;
+    const requestId = typeof problem.request_id === 'string' ? problem.request_id : undefined;
+    return new TokenError(problem.code, status, problem.retryable, retryAfter, requestId);
+}
+function readAnswer({ status, text }) {
+    const answer = parsed(text);
+    const isComplete = typeof answer?.payload?.clientAuthToken === 'string' &&
+        typeof answer.service === 'string' &&
+        typeof answer.expires_in === 'number' &&
+        typeof answer.refresh_after === 'number';
+    // Anything else, such as the page of a public wireless network, is not from the service.
+    return answer && isComplete ? answer : new TokenError('unexpected_response', status, true);
+}
+/** The payload of `session_expired`, as documented, or of `session_expiry`, as one app sees it. */
+function expiryEvent(event) {
+    const object = typeof event === 'string' ? parsed(event) : event;
+    if (object?.event !== 'session_expired' && object?.event !== 'session_expiry') {
+        return undefined;
+    }
+    const { payload } = object;
+    return typeof payload === 'object' && payload !== null ? payload : {};
+}
+function parsed(text) {
+    try {
+        const value = JSON.parse(text);
+        return typeof value === 'object' && value !== null ? value : undefined;
+    }
+    catch {
+        return undefined;
+    }
+}
+function asTokenError(error) {
+    return error instanceof TokenError ? error : new TokenError('internal', 0, false, undefined, undefined, error);
+}
+/** What the service says, else 0.5 s, 1 s, 2 s, 4 s, up to half of it less. */
+function waitMs({ retryAfter }, attempt) {
+    const backoff = Math.min(500 * 2 ** (attempt - 1), 4000);
+    return retryAfter === undefined ? backoff * (1 - Math.random() / 2) : retryAfter * 1000;
+}
+/** A version 4 UUID. It is no secret, so a weak generator of an old engine is good enough. */
+function uuid() {
+    return 'xxxxxxxx-xxxx-4xxx-yxxx-xxxxxxxxxxxx'.replace(/[xy]/g, (digit) => {
+        const random = Math.floor(Math.random() * 16);
+        return (digit === 'x' ? random : 8 + (random % 4)).toString(16);
+    });
+}
+const systemClock = {
+    monotonic: () => performance.now(),
+    wall: () => Date.now(),
+    sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
+};
+/** No `cache` option: with `no-store`, browsers send `Cache-Control: no-cache`, which demands a new token. */
+const fetchTransport = async ({ method, url, headers, signal }) => {
+    const response = await fetch(url, { method, headers, signal, credentials: 'omit', redirect: 'error' });
+    return { status: response.status, retryAfter: response.headers.get('Retry-After'), text: await response.text() };
+};
