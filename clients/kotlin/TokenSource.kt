@@ -88,6 +88,8 @@ class Token internal constructor(
     internal val order: Long,
     private val clock: Clock,
 ) {
+    internal var uses = 1
+
     /** How long the token lives from now on. */
     fun remainingMs(): Long = expiresAt - clock.monotonic()
 
@@ -131,7 +133,7 @@ interface Clock {
  * Why there is no token.
  *
  * @property code a code of the service's documentation, or `network`, `timeout`, `unexpected_response` (not from
- * the service), `access_token` (`accessToken` failed) or `invalidated` (by `invalidate` during the call).
+ * the service) or `access_token` (`accessToken` failed).
  * @property retryable whether the same call may succeed later.
  * @property retryAfter seconds to wait before that.
  * @property requestId for error reports: the operator finds the cause with it.
@@ -177,7 +179,7 @@ class TokenSource(private val options: Options) {
      */
     fun refresh(): Token = renew().token
 
-    /** Forgets the token: at sign-out. */
+    /** Forgets the token: at sign-out. Calls in progress request their token again. */
     fun invalidate() = synchronized(lock) {
         generation += 1
         token = null
@@ -273,10 +275,13 @@ class TokenSource(private val options: Options) {
         while (synchronized(lock) { ended } != null) renew()
         val held = synchronized(lock) {
             val (token, answer) = Pair(token, answers[action])
-            if (token == null || answer == null) null else Loaded(answer, token)
+            val held = if (token == null || answer == null) null else Loaded(answer, token)
+            if (held != null && isFresh(held.token, minFresh)) {
+                held.token.uses += 1
+                return held
+            }
+            held
         }
-        val isFresh = held != null && clock.monotonic() < held.token.refreshAt
-        if (isFresh && held.token.remainingMs() >= minFresh * 1000) return held
         try {
             return await(join(action, minFresh, if (isUsable(held)) 1 else MAX_ATTEMPTS))
         } catch (error: TokenError) {
@@ -284,6 +289,9 @@ class TokenSource(private val options: Options) {
             throw error
         }
     }
+
+    private fun isFresh(token: Token, minFresh: Long) =
+        clock.monotonic() < token.refreshAt && token.remainingMs() >= minFresh * 1000 && token.uses < MAX_USES
 
     private fun isUsable(held: Loaded?): Boolean = synchronized(lock) {
         held != null && held.token === token && ended == null && held.token.remainingMs() > MIN_LIFE_MS
@@ -373,12 +381,13 @@ class TokenSource(private val options: Options) {
             order,
             clock,
         )
-        synchronized(lock) {
-            if (generation != this.generation) throw TokenError("invalidated", 0, false)
-            answers[action] = answer
-            if ((this.token?.order ?: 0) < order) this.token = token
+        val isCurrent = synchronized(lock) {
+            (generation == this.generation).also {
+                if (it) answers[action] = answer
+                if (it && (this.token?.order ?: 0) < order) this.token = token
+            }
         }
-        return Loaded(answer, token)
+        return if (isCurrent) Loaded(answer, token) else request(action, directives, attempts)
     }
 
     private fun envelope(loaded: Loaded, own: JSONObject): JSONObject {
@@ -507,6 +516,9 @@ private const val MAX_ROUNDS = 3
 
 /** A token with less life left is not used, also if there is no other. */
 private const val MIN_LIFE_MS = 10_000L
+
+/** Juspay limits the uses of a token. The service replaces it in time, if it sees about a third of the uses. */
+private const val MAX_USES = 3
 
 /** A larger answer is not from the service. */
 private const val MAX_BYTES = 256 * 1024

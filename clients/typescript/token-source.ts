@@ -114,7 +114,7 @@ export class TokenError extends Error {
   constructor(
     /**
      * A code of the service's documentation, or `network`, `timeout`, `unexpected_response` (not from the
-     * service), `access_token` (`accessToken` failed) or `invalidated` (by `invalidate` during the call).
+     * service) or `access_token` (`accessToken` failed).
      */
     readonly code: string,
     readonly status: number,
@@ -151,6 +151,7 @@ interface Answer {
 interface HeldToken extends Token {
   readonly refreshAt: number;
   readonly order: number;
+  uses: number;
 }
 
 interface Loaded {
@@ -182,6 +183,8 @@ const MAX_ATTEMPTS = 4;
 const MAX_ROUNDS = 3;
 /** A token with less life left is not used, also if there is no other. */
 const MIN_LIFE_MS = 10_000;
+/** Juspay limits the uses of a token. The service replaces it in time, if it sees about a third of the uses. */
+const MAX_USES = 3;
 /** Their token is that of Create Order. */
 const ORDER_ACTIONS = ['cardTxn', 'nbTxn', 'walletTxn', 'upiTxn'];
 
@@ -219,7 +222,10 @@ export class TokenSource {
     return (await this.renew()).token;
   }
 
-  /** Forgets the token: at sign-out, and when an app comes back from the background. */
+  /**
+   * Forgets the token: at sign-out, and when the app comes back from the background, because some engines'
+   * monotonic clock stands still while the phone sleeps. Calls in progress request their token again.
+   */
   invalidate(): void {
     this.generation += 1;
     this.token = undefined;
@@ -324,7 +330,9 @@ export class TokenSource {
     const answer = this.answers.get(action);
     const held = this.token && answer && { answer, token: this.token };
     const now = this.clock.monotonic();
-    if (held && now < held.token.refreshAt && held.token.remainingMs() >= minFresh * 1000) {
+    const isFresh = held && now < held.token.refreshAt && held.token.remainingMs() >= minFresh * 1000;
+    if (isFresh && held.token.uses < MAX_USES) {
+      held.token.uses += 1;
       return held;
     }
     const isUsable = () => held && held.token.remainingMs() > MIN_LIFE_MS && this.token === held.token;
@@ -400,7 +408,7 @@ export class TokenSource {
     const { result: answer, sentAt } = await this.call(call);
     const token = this.held(answer, sentAt, order);
     if (generation !== this.generation) {
-      throw new TokenError('invalidated', 0, false);
+      return this.request(action, directives, attempts);
     }
     this.answers.set(action, answer);
     if (!this.token || this.token.order < order) {
@@ -421,6 +429,7 @@ export class TokenSource {
       authExpiry: () => new Date(clock.wall() + remainingMs()).toISOString(),
       refreshAt: sentAt + answer.refresh_after * 1000,
       order,
+      uses: 1,
     };
   }
 

@@ -130,6 +130,7 @@ class Front:
 
     def __init__(self, service):
         self.mode, self.received, self.lock = "pass", [], threading.Lock()
+        self.held, self.may_pass = threading.Semaphore(0), threading.Event()
         front = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -160,6 +161,10 @@ class Front:
             handler.close_connection = True
             return
         status, retry_after, body, kind = self.reply(mode, handler, service)
+        if mode == "held":
+            # The service has answered.
+            self.held.release()
+            self.may_pass.wait(LIMIT)
         entry[1] = status
         handler.send_response(status)
         handler.send_header("Content-Type", kind)
@@ -172,7 +177,7 @@ class Front:
     @staticmethod
     def reply(mode, handler, service):
         page = b"<html>a page of something else</html>"
-        if mode != "pass":
+        if mode not in ("pass", "held"):
             return int(mode), None, page, "text/html"
         connection = http.client.HTTPConnection("127.0.0.1", service, timeout=LIMIT)
         names = ("Authorization", "Cache-Control", "Content-Length", "Accept")
@@ -353,6 +358,18 @@ class Run:
 
     def step_network(self, mode):
         self.front.mode = mode
+        if mode == "pass":
+            self.front.may_pass.set()
+
+    def step_begin(self, command):
+        self.begun = self.app.send({"do": command})
+
+    def step_until_held(self, count):
+        for _ in range(count):
+            assert self.front.held.acquire(timeout=LIMIT), "no request"
+
+    def step_end_of_call(self, gets):
+        self.check_answer(self.begun.get(timeout=LIMIT), gets, None)
 
     def step_access_token(self, kind, renewed=()):
         self.kind, self.renewed = kind, list(renewed)
