@@ -40,8 +40,8 @@ export interface Options {
   timeoutMs?: number;
   /** For tests. */
   transport?: Transport;
-  /** For tests. */
-  clock?: Clock;
+  /** For tests: what differs from the phone's clock. */
+  clock?: Partial<Clock>;
 }
 
 /** A client auth token. */
@@ -204,7 +204,7 @@ export class TokenSource {
   private requests = 0;
 
   constructor(private readonly options: Options) {
-    this.clock = options.clock ?? systemClock;
+    this.clock = { ...systemClock, ...options.clock };
     this.transport = options.transport ?? fetchTransport;
     this.timeoutMs = options.timeoutMs ?? 10_000;
   }

@@ -4,6 +4,7 @@
  */
 package juspaybff.test
 
+import android.os.SystemClock
 import java.util.concurrent.ConcurrentHashMap
 import java.util.concurrent.SynchronousQueue
 import java.util.concurrent.atomic.AtomicInteger
@@ -12,6 +13,7 @@ import juspaybff.Attachment
 import juspaybff.Clock
 import juspaybff.EcApp
 import juspaybff.Options
+import juspaybff.PhoneClock
 import juspaybff.Profile
 import juspaybff.Token
 import juspaybff.TokenError
@@ -22,7 +24,6 @@ import org.json.JSONObject
 private val asked = ConcurrentHashMap<Int, SynchronousQueue<JSONObject>>()
 private val asks = AtomicInteger()
 private val wallOffset = AtomicLong()
-private val advanced = AtomicLong()
 
 @Synchronized
 private fun write(message: JSONObject) {
@@ -38,14 +39,12 @@ private fun ask(question: JSONObject): JSONObject {
     return answer.take()
 }
 
-private object TestClock : Clock {
-    override fun monotonic() = System.nanoTime() / 1_000_000 + advanced.get()
-
+private object TestClock : Clock by PhoneClock {
     override fun wall() = System.currentTimeMillis() + wallOffset.get()
 
     override fun sleep(ms: Long) {
         ask(JSONObject().put("what", "sleep").put("ms", ms))
-        advanced.addAndGet(ms)
+        SystemClock.advanced.addAndGet(ms)
     }
 }
 
@@ -106,20 +105,28 @@ private class App(private val tokens: TokenSource) {
         "detach" -> attachment?.detach().let { null }
         "event" -> attachment?.onEvent(command.getJSONObject("event")).let { null }
         "set_wall_clock" -> wallOffset.set(command.getLong("ms")).let { null }
-        "advance" -> advanced.addAndGet(command.getLong("ms")).let { null }
+        "advance" -> SystemClock.advanced.addAndGet(command.getLong("ms")).let { null }
         else -> null
     }
 }
 
+/** Until each earlier command has ended, or waits for an answer. */
+private fun settle(commands: List<Thread>) {
+    val states = setOf(Thread.State.WAITING, Thread.State.TIMED_WAITING, Thread.State.TERMINATED)
+    while (commands.any { it.state !in states }) Thread.yield()
+}
+
 fun main(arguments: Array<String>) {
     val app = App(source(JSONObject(arguments[0])))
+    val commands = ArrayList<Thread>()
     for (line in generateSequence(::readlnOrNull)) {
         val command = JSONObject(line)
         if (command.getString("do") == "answer") {
             asked.remove(command.getInt("ask"))?.put(command)
             continue
         }
-        thread {
+        if (command.getString("do") == "nothing") settle(commands)
+        commands += thread {
             val answer = JSONObject().put("id", command.getInt("id"))
             try {
                 answer.put("result", app.run(command) ?: JSONObject.NULL)

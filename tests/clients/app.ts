@@ -21,6 +21,11 @@ let asks = 0;
 let wallOffset = 0;
 let advanced = 0;
 
+// The phone's clocks, as the client's default clock reads them.
+const [realNow, realDate] = [performance.now.bind(performance), Date.now.bind(Date)];
+performance.now = () => realNow() + advanced;
+Date.now = () => realDate() + wallOffset;
+
 const write = (message: Json) => process.stdout.write(`${JSON.stringify(message)}\n`);
 
 function ask(question: Json): Promise<Json> {
@@ -29,9 +34,7 @@ function ask(question: Json): Promise<Json> {
   return new Promise((resolve) => asked.set(asks, resolve));
 }
 
-const clock: Clock = {
-  monotonic: () => performance.now() + advanced,
-  wall: () => Date.now() + wallOffset,
+const clock: Partial<Clock> = {
   sleep: async (ms) => {
     await ask({ what: 'sleep', ms });
     advanced += ms;

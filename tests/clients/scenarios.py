@@ -242,6 +242,7 @@ class Run:
         self.scenario, self.customer = scenario, "cust_1234"
         self.world = World(scenario, folder)
         self.front = Front(self.world.ports["service"])
+        self.begun = []
         self.tokens, self.kind, self.renewed = {}, "good", ["good"]
         self.waits, self.on_wait, self.logouts, self.errors, self.wall = [], None, 0, [], 0
         self.may_sign_in = threading.Event()
@@ -361,15 +362,21 @@ class Run:
         if mode == "pass":
             self.front.may_pass.set()
 
-    def step_begin(self, command):
-        self.begun = self.app.send({"do": command})
+    def step_begin(self, commands, before_sign_in=False):
+        """Calls that a later step checks. `before_sign_in`: the app gets its access token when all have begun."""
+        if before_sign_in:
+            self.may_sign_in.clear()
+        self.begun = [self.app.send({"do": command}) for command in commands]
+        self.app.call({"do": "nothing"})
+        self.may_sign_in.set()
 
     def step_until_held(self, count):
         for _ in range(count):
             assert self.front.held.acquire(timeout=LIMIT), "no request"
 
-    def step_end_of_call(self, gets):
-        self.check_answer(self.begun.get(timeout=LIMIT), gets, None)
+    def step_ended(self, expected, fails=False):
+        for answer in self.begun:
+            self.check_answer(answer.get(timeout=LIMIT), None if fails else expected, expected if fails else None)
 
     def step_access_token(self, kind, renewed=()):
         self.kind, self.renewed = kind, list(renewed)
