@@ -263,8 +263,9 @@ function showTraffic(here, answers) {
   drawTrace(here, rates);
 
   const statuses = sums(here, `${P}http_requests_total`, 'route', 'status');
-  const withStatus = (digit) => TOKEN_ROUTES.flatMap((route) => [...statuses.shown].filter(([key]) => key.startsWith(`${route} ${digit}`)))
-    .reduce((sum, [, value]) => sum + value, 0);
+  const forToken = [...statuses.shown].map(([key, value]) => [...key.split(' '), value])
+    .filter(([route, status]) => isForToken({ route, status }));
+  const withStatus = (digit) => forToken.reduce((sum, [, status, value]) => sum + (status.startsWith(digit) ? value : 0), 0);
   const [all, refused, failed] = ['', '4', '5'].map(withStatus);
   put('failed', share(failed, all), failed > 0 ? 'bad' : undefined);
   put('failed-note', `5xx; 4xx ${share(refused, all)}; ${statuses.when}`);

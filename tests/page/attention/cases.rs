@@ -39,10 +39,12 @@ const CUSTOMERS: &[Case] = &[
         &[
             "http_request_duration_seconds_bucket{route=\"/me/customer\",le=\"1\"} 855",
             "http_request_duration_seconds_count{route=\"/me/customer\"} 1000",
+            "200 ok 1000",
         ],
         &[
             "http_request_duration_seconds_bucket{route=\"/me/customer\",le=\"1\"} 856",
             "http_request_duration_seconds_count{route=\"/me/customer\"} 1000",
+            "200 ok 1000",
         ],
     ),
     (
@@ -75,7 +77,7 @@ const CUSTOMERS: &[Case] = &[
     ),
 ];
 
-/// The app uses `/me/sdk-payload`, and a flood of `/me/prepare` hides nothing.
+/// The app uses `/me/sdk-payload`, and floods of `/me/prepare` and `OPTIONS` hide nothing.
 const SDK_PAYLOADS: &[Case] = &[
     (
         "JuspayBffUnserved",
@@ -85,6 +87,7 @@ const SDK_PAYLOADS: &[Case] = &[
             "/me/sdk-payload 200 ok 9856",
             "/me/sdk-payload 502 upstream_error 145",
             "/me/prepare 202 ok 999999",
+            "204 ok 999999",
         ],
         &[
             "/me/sdk-payload 200 ok 9856",
@@ -99,12 +102,17 @@ const SDK_PAYLOADS: &[Case] = &[
         &[
             "http_request_duration_seconds_bucket{route=\"/me/sdk-payload\",le=\"1\"} 855",
             "http_request_duration_seconds_count{route=\"/me/sdk-payload\"} 1000",
+            "/me/sdk-payload 200 ok 1000",
+            "http_request_duration_seconds_bucket{route=\"/me/customer\",le=\"1\"} 999999",
+            "http_request_duration_seconds_count{route=\"/me/customer\"} 999999",
+            "204 ok 999999",
             "http_request_duration_seconds_bucket{route=\"/me/prepare\",le=\"1\"} 999999",
             "http_request_duration_seconds_count{route=\"/me/prepare\"} 999999",
         ],
         &[
             "http_request_duration_seconds_bucket{route=\"/me/sdk-payload\",le=\"1\"} 856",
             "http_request_duration_seconds_count{route=\"/me/sdk-payload\"} 1000",
+            "/me/sdk-payload 200 ok 1000",
         ],
     ),
     (
@@ -115,6 +123,7 @@ const SDK_PAYLOADS: &[Case] = &[
             "/me/sdk-payload 200 ok 50",
             "/me/sdk-payload 401 invalid_token 51",
             "/me/prepare 202 ok 999999",
+            "204 ok 999999",
         ],
         &["/me/sdk-payload 200 ok 50", "/me/sdk-payload 401 expired_token 50"],
     ),
@@ -126,6 +135,7 @@ const SDK_PAYLOADS: &[Case] = &[
             "/me/sdk-payload 200 ok 98",
             "/me/sdk-payload 503 overloaded 2",
             "/me/prepare 202 ok 999999",
+            "204 ok 999999",
         ],
         &["/me/sdk-payload 200 ok 99", "/me/sdk-payload 503 overloaded 1"],
     ),
