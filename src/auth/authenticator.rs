@@ -29,7 +29,7 @@ use super::{
     introspection::{self, Introspection, IntrospectionEndpoint},
     issuer::{self, Issuer, JwksRefreshers},
     jwks::{KeyFetcher, KeySelector, fetcher},
-    jwt::{SignatureChecked, Unverified, is_issuer, names_issuer},
+    jwt::{Accepted, SignatureChecked, Unverified, is_issuer, names_issuer},
     request,
     revocation::{List, Revocations, TokenIdentity},
     token_cache::{Finding, Signed, Signer, TokenCache},
@@ -256,7 +256,12 @@ impl Authenticator {
         let now = self.clock.moment();
         let accepted = proof.verified.check(&issuer.rules, scheme, now.wall)?;
         let finding = Finding {
-            caller: Caller::new(accepted.customer, identity, accepted.bound_to),
+            caller: Caller::new(
+                accepted.customer,
+                identity,
+                accepted.bound_to,
+                accepted.new_customer,
+            ),
             signed: Some(Signed { by: proof.by, generation: proof.generation.into() }),
             end: accepted.end,
         };
@@ -346,7 +351,8 @@ impl Authenticator {
         let now = self.clock.moment();
         let accepted = response.introspected.check(&issuer.rules, scheme, now.wall)?;
         let end = introspection.end(response.requested_at, &accepted);
-        let caller = Caller::new(accepted.customer, token_identity, accepted.bound_to);
+        let Accepted { customer, bound_to, new_customer, .. } = accepted;
+        let caller = Caller::new(customer, token_identity, bound_to, new_customer);
         self.cache(token.digest, Finding { caller, signed: None, end }, now)
     }
 
