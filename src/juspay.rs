@@ -411,9 +411,7 @@ impl JuspayError {
             | Self::Timeout
             | Self::Aborted => true,
             Self::NotCreated(why) => !matches!(why, NotCreated::Limited(_)),
-            Self::CustomerNotFound
-            | Self::BreakerOpen(_)
-            | Self::Saturated => false,
+            Self::CustomerNotFound | Self::BreakerOpen(_) | Self::Saturated => false,
         }
     }
 

@@ -363,8 +363,12 @@ const fn not_creatable(field: NewCustomerField) -> &'static str {
         NewCustomerField::EmailAddress => {
             "Juspay does not accept the customer's e-mail address (email_address)."
         }
-        NewCustomerField::FirstName => "Juspay does not accept the customer's first name (first_name).",
-        NewCustomerField::LastName => "Juspay does not accept the customer's last name (last_name).",
+        NewCustomerField::FirstName => {
+            "Juspay does not accept the customer's first name (first_name)."
+        }
+        NewCustomerField::LastName => {
+            "Juspay does not accept the customer's last name (last_name)."
+        }
     }
 }
 

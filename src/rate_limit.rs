@@ -7,7 +7,10 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use foldhash::quality::RandomState;
 use governor::{
-    Quota, RateLimiter, clock::Clock as _, middleware::NoOpMiddleware, nanos::Nanos,
+    Quota, RateLimiter,
+    clock::Clock as _,
+    middleware::NoOpMiddleware,
+    nanos::Nanos,
     state::{InMemoryState, NotKeyed, keyed::DashMapStateStore},
 };
 

@@ -301,7 +301,8 @@ impl Shared {
         lookup: &Lookup,
     ) -> Result<Found, LookupError> {
         let now = self.clock.moment();
-        let is_not_found = matches!(&error, LookupError::Juspay(it) if it.is_about_missing_customer());
+        let is_not_found =
+            matches!(&error, LookupError::Juspay(it) if it.is_about_missing_customer());
         if let Some(entry) = reason.fallback(now).filter(|_| !is_not_found) {
             return Ok(self.hit(entry, lookup.detail(entry, now), lookup, now));
         }

@@ -212,9 +212,7 @@ impl Inner {
             log_rejected_key(other, by);
         }
         // A firewall's 401 does not concern the key.
-        if by == RejectedBy::Juspay
-            && response.as_ref().err().is_none_or(JuspayError::proves_key)
-        {
+        if by == RejectedBy::Juspay && response.as_ref().err().is_none_or(JuspayError::proves_key) {
             keys.switch_to(other);
         }
         response
@@ -451,14 +449,13 @@ impl Drop for Call<'_> {
 
 /// Every outcome label of a call that was made.
 fn call_outcomes() -> impl Iterator<Item = &'static str> {
-    let without_call =
-        [
-            JuspayError::BreakerOpen(Duration::ZERO),
-            JuspayError::Saturated,
-            NotCreated::NoMobileNumber.into(),
-            NotCreated::Limited(Duration::ZERO).into(),
-        ]
-        .map(|it| it.outcome());
+    let without_call = [
+        JuspayError::BreakerOpen(Duration::ZERO),
+        JuspayError::Saturated,
+        NotCreated::NoMobileNumber.into(),
+        NotCreated::Limited(Duration::ZERO).into(),
+    ]
+    .map(|it| it.outcome());
     let failures = JuspayError::OUTCOMES.iter().copied();
     failures
         .filter(move |outcome| !without_call.contains(outcome))

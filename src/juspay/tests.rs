@@ -109,6 +109,7 @@ pub(super) fn shipped_settings() -> settings::Juspay {
         api_key: settings::SecretSource::File(PathBuf::new()),
         api_key_next: None,
         customer_id_form: CustomerIdForm::Merchant,
+        create_missing_customers: false,
         api_version: None,
         ca_file: None,
         egress_proxy: None,

@@ -8,7 +8,8 @@ use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 use config::{Value, ValueKind};
 
 use super::{
-    Algorithm, AudienceClaim, Auth, ClaimPath, ISSUERS, KeySource, NewCustomerClaims, RequiredClaim,
+    Algorithm, AudienceClaim, Auth, ClaimPath, ISSUERS, KeySource, NewCustomerClaims,
+    RequiredClaim,
     claims::{self, claim_text},
     key_source,
 };
