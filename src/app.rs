@@ -37,7 +37,7 @@ use crate::{
     },
     metrics::Metrics,
     problem::Challenges,
-    public::{Handler, RequestLog},
+    public::{Handler, RequestLog, SdkPayloads},
     rate_limit::CustomerRateLimit,
     server::{Drain, Listener, ListenerCapacity, ListenerConfig, Listeners, Server, serve},
     settings::{Effective, Loaded, Settings},
@@ -405,6 +405,7 @@ fn public_server(
     let (cache, limit) = (state.cache.clone(), Arc::clone(&state.limit));
     let (authenticator, clock) = (Arc::clone(&state.authenticator), Arc::clone(&state.clock));
     let (log, challenges) = (state.request_log(settings), Challenges::of(&settings.auth));
+    let sdk_payloads = SdkPayloads::new(settings).map(Arc::new);
     let (id_form, not_found_ttl) = (settings.juspay.customer_id_form, settings.cache.not_found_ttl);
     // Runs once per worker and socket.
     let app = move || {
@@ -420,6 +421,7 @@ fn public_server(
             },
             id_form,
             not_found_ttl,
+            sdk_payloads: sdk_payloads.clone(),
             limit: Arc::clone(&limit),
             log: log.clone(),
             clock: Arc::clone(&clock),

@@ -33,6 +33,7 @@ mod juspay;
 mod limits;
 mod log;
 mod reader;
+mod sdk;
 mod server;
 mod shared;
 mod sources;
@@ -56,6 +57,7 @@ pub use self::{
     juspay::{Breaker, CustomerIdForm, IpFamily, Juspay, SecretSource},
     limits::{Limits, Rate},
     log::{AccessLog, Log, LogFormat, LogLevel},
+    sdk::{Platform, Sdk, SdkProfile},
     server::{ClientAuth, Listen, Server, ServerTls},
     shared::{
         RedisAddress, RedisUrl, Shared, SharedKey, SharedKeyError, Topology, name_key, sealing_keys,
@@ -87,6 +89,8 @@ pub struct Settings {
     pub traces: Traces,
     /// `shared.*`
     pub shared: Shared,
+    /// `sdk.*`
+    pub sdk: Sdk,
     /// `secrets.*`
     pub secrets: Secrets,
 }
@@ -118,6 +122,7 @@ impl Settings {
             log: Log::read(reader),
             traces: Traces::read(reader),
             shared: Shared::read(reader),
+            sdk: Sdk::read(reader),
             secrets: Secrets { poll: reader.duration("secrets.poll", POLL_RANGE) },
         }
     }

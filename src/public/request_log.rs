@@ -20,7 +20,7 @@ use actix_web::{
 pub(super) use self::counts::Route;
 use self::counts::{Counts, OK};
 use super::{
-    request::{self, MAX_METHOD, ME_CUSTOMER},
+    request::{self, MAX_METHOD},
     request_id::{REQUEST_ID, RequestId},
 };
 use crate::{
@@ -225,7 +225,12 @@ impl InFlightRequest {
     }
 
     pub(super) fn panicked(&self) {
-        self.cause.set(Some(PANIC));
+        self.failed(PANIC);
+    }
+
+    /// Records why the response can't be made.
+    pub(super) fn failed(&self, cause: &'static str) {
+        self.cause.set(Some(cause));
     }
 
     /// The client's trace, or the one that starts here.
@@ -251,7 +256,7 @@ impl InFlightRequest {
 
     fn end_span(&self, status: StatusCode, code: &'static str) {
         let attributes = server_span::Attributes {
-            route: (self.route == Route::MeCustomer).then_some(ME_CUSTOMER),
+            route: self.route.path(),
             status,
             code,
             cache: Some(self.cache.get()).filter(|cache| *cache != NO_LOOKUP),

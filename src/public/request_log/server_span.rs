@@ -5,7 +5,7 @@ use actix_web::http::{Method, StatusCode};
 
 use crate::{
     connection_info::ConnectionInfo,
-    public::{request::ME_CUSTOMER, request_id::RequestId},
+    public::request_id::RequestId,
     traces::{Kind, Span, TraceContext, Tracer},
 };
 
@@ -52,8 +52,11 @@ pub(super) fn end(span: &Span, response: &Attributes<'_>) {
 
 fn name(method: &'static str, path: &str) -> &'static str {
     match (method, path) {
-        ("GET", ME_CUSTOMER) => "GET /me/customer",
-        ("HEAD", ME_CUSTOMER) => "HEAD /me/customer",
+        ("GET", "/me/customer") => "GET /me/customer",
+        ("HEAD", "/me/customer") => "HEAD /me/customer",
+        ("GET", "/me/sdk-payload") => "GET /me/sdk-payload",
+        ("HEAD", "/me/sdk-payload") => "HEAD /me/sdk-payload",
+        ("POST", "/me/prepare") => "POST /me/prepare",
         ("_OTHER", _) => "HTTP",
         (method, _) => method,
     }

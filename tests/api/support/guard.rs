@@ -97,7 +97,8 @@ fn may_contain_token(request: &str) -> bool {
         Some(address) => address.find('/').map_or("", |at| &address[at..]),
         None => target,
     });
-    path.is_some_and(|path| path.split(['?', '#']).next() == Some("/me/customer"))
+    let path = path.and_then(|path| path.split(['?', '#']).next());
+    matches!(path, Some("/me/customer" | "/me/sdk-payload"))
 }
 
 /// Checks the log lines since the last check, and all requests that the simulator received.
