@@ -16,6 +16,7 @@ mod auth;
 mod blocking_files;
 mod caching;
 mod commands;
+mod creation;
 mod customer;
 mod directives;
 mod doctor;
