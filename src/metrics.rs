@@ -390,9 +390,8 @@ impl Registrar {
             )?,
             creations: self.counters(
                 "customer_creations_total",
-                "Customers to be created because Juspay did not know them \
-                 (juspay.create_missing_customers), by outcome; after already_exists and failure, \
-                 the customer is requested again.",
+                "Creations of customers that Juspay did not know, by outcome; absent without \
+                 juspay.create_missing_customers.",
                 &["outcome"],
             )?,
             identity_mismatches: self.counter(

@@ -82,6 +82,8 @@ async fn off_by_default_unknown_customer_is_not_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn missing_customer_is_created_and_returned_with_a_token() {
     let world = strict_world(ON).await;
+    let metrics = world.admin().get("/metrics").await.text();
+    assert!(metrics.contains("juspay_bff_customer_creations_total{outcome=\"limited\"} 0\n"));
     let client = world.client_with(&newcomer("new.comer@example.com"));
     let reply = client.me().await;
     assert_eq!(owner(&reply), "new.comer@example.com");
