@@ -369,11 +369,10 @@ impl JuspayError {
     /// Whether Juspay has no such customer, whatever became of its creation. Then no token of it works.
     #[must_use]
     pub const fn is_about_missing_customer(&self) -> bool {
-        match self {
-            Self::CustomerNotFound => true,
-            Self::NotCreated(why) => !matches!(why, NotCreated::Exists),
-            _ => false,
+        if let Self::NotCreated(why) = self {
+            return !matches!(why, NotCreated::Exists);
         }
+        matches!(self, Self::CustomerNotFound)
     }
 
     /// Whether an immediate retry may succeed.

@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     /// Every country code in use, by Google's libphonenumber 9 (the regions of
-    /// `COUNTRY_CODE_TO_REGION_CODE` in PyPI's `phonenumbers`).
+    /// `COUNTRY_CODE_TO_REGION_CODE` in the Python package `phonenumbers`).
     const COUNTRY_CODES: &str = "\
         1 20 211 212 213 216 218 220 221 222 223 224 225 226 227 228 229 230 231 232 233 234 235 \
         236 237 238 239 240 241 242 243 244 245 246 247 248 249 250 251 252 253 254 255 256 257 \

@@ -117,14 +117,13 @@ metrics::labels! {
 /// Whether the customer may exist after this error of its creation: it was there already, or Juspay may
 /// have received the request. A response about another customer proves nothing, and is rejected.
 const fn may_exist(error: &JuspayError) -> bool {
-    match error {
-        JuspayError::NotCreated(NotCreated::Exists) => true,
-        JuspayError::InvalidResponse(why) => !matches!(
+    if let JuspayError::InvalidResponse(why) = error {
+        return !matches!(
             why,
             InvalidResponse::OtherCustomer
                 | InvalidResponse::MalformedIdentity
                 | InvalidResponse::Redirect
-        ),
-        other => other.is_retryable(),
+        );
     }
+    matches!(error, JuspayError::NotCreated(NotCreated::Exists)) || error.is_retryable()
 }

@@ -285,8 +285,8 @@ fn not_created(body: &[u8]) -> JuspayError {
         return NotCreated::Exists.into();
     }
     let fields = info.and_then(|it| it.get(INFO_FIELDS)).and_then(Value::as_array);
-    let names = fields.into_iter().flatten().filter_map(|it| it.get(FIELD_NAME)?.as_str());
-    let rejected = names.filter_map(NewCustomerField::from_name).next();
+    let mut names = fields.into_iter().flatten().filter_map(|it| it.get(FIELD_NAME)?.as_str());
+    let rejected = names.find_map(NewCustomerField::from_name);
     rejected.map_or(JuspayError::Status(400, None), |it| NotCreated::RejectedField(it).into())
 }
 
