@@ -41,8 +41,8 @@ async fn mobile_number_must_be_verified_and_international() {
     }
     assert!(calls(&world).iter().all(|call| call.starts_with("GET ")));
     assert_eq!(outcomes(&world, "no_mobile_number").await, 11);
-    let verified = newcomer("as_text").with("phone_number_verified", "true");
-    assert_eq!(owner(&world.client_with(&verified).me().await), "as_text");
+    let verified = newcomer("as_a_text").with("phone_number_verified", "true");
+    assert_eq!(owner(&world.client_with(&verified).me().await), "as_a_text");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -70,8 +70,8 @@ async fn rejected_customer_is_not_sent_again_for_30_seconds() {
     world.clock.advance(Duration::from_millis(1));
     client.me().await;
     assert_eq!(calls(&world).len(), 3);
-    let others = world.client_with(&newcomer("another"));
-    assert_eq!(owner(&others.me().await), "another");
+    let others = world.client_with(&newcomer("another_one"));
+    assert_eq!(owner(&others.me().await), "another_one");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -187,16 +187,16 @@ async fn codes(world: &World, prefix: &str, number: usize) -> Vec<String> {
 async fn creations_of_all_customers_are_limited() {
     let settings = format!("{ON}limits.create_customers = \"2/min\"");
     let world = strict_world(&settings).await;
-    assert_eq!(codes(&world, "early", 3).await, ["200", "200", "overloaded"]);
+    assert_eq!(codes(&world, "early_bird", 3).await, ["200", "200", "overloaded"]);
     assert_eq!(outcomes(&world, "limited").await, 1);
-    let reply = world.client_with(&newcomer("early2")).me().await;
+    let reply = world.client_with(&newcomer("early_bird2")).me().await;
     assert_eq!(reply.status, 503);
     let retry_after = reply.json()["retry_after"].as_u64().unwrap();
     assert!((30..=45).contains(&retry_after), "{retry_after}");
     // Known customers are not concerned, and the limit is not remembered for the customer.
-    assert_eq!(codes(&world, "early", 2).await, ["200", "200"]);
+    assert_eq!(codes(&world, "early_bird", 2).await, ["200", "200"]);
     world.clock.advance(Duration::from_secs(30));
-    assert_eq!(owner(&world.client_with(&newcomer("early2")).me().await), "early2");
+    assert_eq!(owner(&world.client_with(&newcomer("early_bird2")).me().await), "early_bird2");
 }
 
 #[tokio::test(flavor = "multi_thread")]
