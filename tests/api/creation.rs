@@ -273,3 +273,13 @@ async fn p2_creation_logs_the_reference_and_nothing_personal() {
         assert_eq!(guard::log_lines(value), [""; 0], "{value}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prepare_creates_the_customer_ahead_of_its_use() {
+    let world = strict_world(ON).await;
+    let client = world.client_with(&newcomer("newcomer"));
+    assert_eq!(client.request("POST", "/me/prepare", "").await.status, 202);
+    let reply = client.me().await;
+    assert_eq!(owner(&reply), "newcomer");
+    assert_eq!(calls(&world), ["GET /customers/newcomer", "POST /customers"]);
+}
