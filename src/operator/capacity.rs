@@ -433,6 +433,7 @@ mod tests {
 
     #[test]
     fn memory_is_listed_by_purpose() {
+        let creating = settings("juspay.create_missing_customers = true\ncache.capacity = 1000000");
         let settings = settings("cache.capacity = 1000000\nserver.max_connections = 1000");
         let shown = capacity(&settings, 1, None).to_string();
         assert!(
@@ -443,6 +444,8 @@ mod tests {
         assert!(memory(&shown, "1,000 connections").ends_with(" 59 MiB 60.00 KiB each"), "{shown}");
         assert!(memory(&shown, "total").ends_with(" 2,266 MiB"), "{shown}");
         assert!(shown.lines().all(|line| line.starts_with('#')), "{shown}");
+        let shown = capacity(&creating, 1, None).to_string();
+        assert!(memory(&shown, "1,000,000 customers").ends_with(" 2.50 KiB each"), "{shown}");
     }
 
     #[cfg(feature = "shared")]
