@@ -408,8 +408,8 @@ impl JuspayError {
             | Self::InvalidResponse(_)
             | Self::Connection(_)
             | Self::Timeout
+            | Self::NotCreated(_)
             | Self::Aborted => true,
-            Self::NotCreated(why) => !matches!(why, NotCreated::Limited(_)),
             Self::CustomerNotFound | Self::BreakerOpen(_) | Self::Saturated => false,
         }
     }

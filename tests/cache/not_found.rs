@@ -86,7 +86,9 @@ fn not_found_concerns_one_customer() {
 #[test]
 fn customer_that_is_missing_and_not_created_loses_the_cached_token() {
     let rejected = NotCreated::RejectedField(NewCustomerField::MobileNumber);
-    for (why, remembered_for) in [(NotCreated::NoMobileNumber, 1), (rejected, 30)] {
+    for (why, remembered_for) in
+        [(NotCreated::NoMobileNumber, 1), (rejected, 30), (NotCreated::Limited(secs(5)), 5)]
+    {
         run(async {
             let error = JuspayError::from(why);
             let world = World::new();
@@ -102,19 +104,6 @@ fn customer_that_is_missing_and_not_created_loses_the_cached_token() {
             assert_eq!(token_of(found), "tkn_2");
         });
     }
-}
-
-#[test]
-fn creation_that_is_limited_is_not_remembered() {
-    run(async {
-        let error = JuspayError::from(NotCreated::Limited(secs(60)));
-        let world = World::new();
-        for _ in 0..2 {
-            let result = world.fetch("alice", failure(error.clone())).await;
-            assert_eq!(result.unwrap_err(), error);
-        }
-        assert_eq!(world.juspay.calls("alice"), 2);
-    });
 }
 
 #[test]

@@ -135,7 +135,7 @@ fn errors_of_calls_that_were_not_made_are_not_remembered() {
         (E::CustomerNotFound, false),
         (E::BreakerOpen(wait), false),
         (E::Saturated, false),
-        (E::NotCreated(NotCreated::Limited(wait)), false),
+        (E::NotCreated(NotCreated::Limited(wait)), true),
         (E::NotCreated(NotCreated::NoMobileNumber), true),
         (E::RejectedCredentials(RejectedBy::Hold(wait)), false),
         (E::RejectedOrigin(RejectedBy::Hold(wait)), false),

@@ -193,7 +193,8 @@ async fn creations_of_all_customers_are_limited() {
     assert_eq!(reply.status, 503);
     let retry_after = reply.json()["retry_after"].as_u64().unwrap();
     assert!((30..=45).contains(&retry_after), "{retry_after}");
-    // Known customers are not concerned, and the limit is not remembered for the customer.
+    assert_eq!(world.simulator().calls("early_bird2"), 1, "remembered");
+    // Known customers are not concerned.
     assert_eq!(codes(&world, "early_bird", 2).await, ["200", "200"]);
     world.clock.advance(Duration::from_secs(30));
     assert_eq!(owner(&world.client_with(&newcomer("early_bird2")).me().await), "early_bird2");
