@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Problem;
+use crate::customer::NewCustomerField;
 
 /// Where a problem can occur.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +52,7 @@ locations! {
     Self::InsufficientScope(_), Self::InsufficientScope("".into()) => Customer;
     Self::NoCustomer, Self::NoCustomer => Customer;
     Self::CustomerNotFound(_), Self::CustomerNotFound(ZERO) => Customer;
+    Self::CustomerNotCreatable(_), Self::CustomerNotCreatable(NewCustomerField::MobileNumber) => Customer;
     Self::NotFound, Self::NotFound => Unmatched;
     Self::MethodNotAllowed(_), Self::MethodNotAllowed("") => Customer;
     Self::BodyNotAllowed, Self::BodyNotAllowed => Customer;

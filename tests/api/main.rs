@@ -18,6 +18,7 @@ mod blocking_files;
 mod caching;
 mod commands;
 mod cors;
+mod creation;
 mod customer;
 mod directives;
 mod doctor;
