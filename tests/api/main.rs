@@ -27,6 +27,7 @@ mod isolation;
 mod json_format;
 mod loopback;
 mod manifests;
+mod openapi;
 mod outage;
 mod prepare;
 mod recorded;
