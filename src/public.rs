@@ -1,5 +1,6 @@
 //! The public listener: `/me/customer`, `/me/sdk-payload` and `/me/prepare`, and an error for anything else.
 
+mod cors;
 mod handler;
 mod request;
 mod request_id;
@@ -8,6 +9,7 @@ mod response;
 mod sdk_payload;
 
 pub use self::{
+    cors::Cors,
     handler::Handler,
     request::check_target,
     request_id::{REQUEST_ID, RequestId},

@@ -20,6 +20,7 @@ mod address;
 mod auth;
 mod cache;
 mod conflicts;
+mod cors;
 mod document;
 pub mod duration;
 mod effective;
@@ -52,6 +53,7 @@ pub use self::{
         hmac_secrets,
     },
     cache::Cache,
+    cors::Cors,
     effective::Effective,
     fault::{Fault, Faults},
     juspay::{Breaker, CustomerIdForm, IpFamily, Juspay, SecretSource},
@@ -91,6 +93,8 @@ pub struct Settings {
     pub shared: Shared,
     /// `sdk.*`
     pub sdk: Sdk,
+    /// `cors.*`
+    pub cors: Cors,
     /// `secrets.*`
     pub secrets: Secrets,
 }
@@ -123,6 +127,7 @@ impl Settings {
             traces: Traces::read(reader),
             shared: Shared::read(reader),
             sdk: Sdk::read(reader),
+            cors: Cors::read(reader),
             secrets: Secrets { poll: reader.duration("secrets.poll", POLL_RANGE) },
         }
     }

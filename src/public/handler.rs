@@ -11,7 +11,8 @@ use futures_util::FutureExt as _;
 use tokio::task::spawn_local;
 
 use super::{
-    request::{CustomerRequest, PublicRequest, ResponseKind},
+    cors::Cors,
+    request::{self, CustomerRequest, PublicRequest, ResponseKind},
     request_log::{InFlightRequest, RequestLog},
     response,
     sdk_payload::{SdkPayloads, SdkRequest},
@@ -44,6 +45,10 @@ pub struct Handler {
     pub not_found_ttl: Duration,
     /// `sdk.*`; `None`: no payloads.
     pub sdk_payloads: Option<Arc<SdkPayloads>>,
+    /// `cors.origins`; `None`: no other origins.
+    pub cors: Option<Arc<Cors>>,
+    /// The path of `server.public_url`, without a slash at its end.
+    pub base_path: Arc<str>,
     /// `limits.per_customer`
     pub limit: Arc<CustomerRateLimit>,
     /// Counts, traces and logs requests.
@@ -71,7 +76,7 @@ impl Handler {
     /// Responds to any request of the public listener.
     pub async fn handle(&self, mut request: Request) -> HttpResponse {
         let body = request.take_payload();
-        let in_flight = self.log.start(&request);
+        let in_flight = self.log.start(&request, request::route(&request, &self.base_path));
         let respond = self.respond(&request, &in_flight);
         let (problem, response) = match catch_panic(respond, &in_flight).await {
             Ok(response) => (None, response),
@@ -81,7 +86,11 @@ impl Handler {
                 (Some(problem), response)
             }
         };
-        response::keep_unread_body(body, self.log.finish(&in_flight, problem.as_ref(), response))
+        let mut response = self.log.finish(&in_flight, problem.as_ref(), response);
+        if let Some(cors) = &self.cors {
+            cors.allow(request.headers(), response.headers_mut());
+        }
+        response::keep_unread_body(body, response)
     }
 
     async fn respond(
@@ -90,7 +99,12 @@ impl Handler {
         in_flight: &InFlightRequest,
     ) -> Result<HttpResponse, Problem> {
         let profile = self.sdk_payloads.as_ref().map(|it| it.profile);
-        let PublicRequest { customer: wanted, response } = PublicRequest::parse(request, profile)?;
+        let (route, has_cors) = (in_flight.route(), self.cors.is_some());
+        let PublicRequest { customer: wanted, response } =
+            PublicRequest::parse(request, route, profile, has_cors)?;
+        if let (ResponseKind::Options, Some(cors)) = (response, &self.cors) {
+            return Ok(cors.options(route, request.headers()));
+        }
         let caller = self.authenticate(request, in_flight).await?;
         self.limit.spend(caller.customer()).map_err(Problem::RateLimited)?;
         if response == ResponseKind::Accepted {
@@ -256,7 +270,7 @@ mod tests {
         );
         for (path, route) in [("/me/customer", "/me/customer"), ("/elsewhere", "unmatched")] {
             let request = TestRequest::get().uri(path).to_request();
-            let in_flight = request_log.start(&request);
+            let in_flight = request_log.start(&request, request::route(&request, ""));
             let respond = async { panic!("on purpose") };
             let problem = catch_panic::<()>(respond, &in_flight).now_or_never().unwrap();
             let problem = problem.expect_err("a panic is a problem");

@@ -58,6 +58,8 @@ pub(super) enum ResponseKind {
     SdkPayload(SdkRequest),
     /// `POST /me/prepare`: nothing, and does not wait for the customer.
     Accepted,
+    /// `OPTIONS`: the methods of the route, for a browser (CORS).
+    Options,
 }
 
 /// What the client wants from the cache.
@@ -71,12 +73,17 @@ pub(super) struct CustomerRequest {
 }
 
 impl PublicRequest {
-    /// Parses a request. Without `sdk.profile`, there is no `/me/sdk-payload`.
-    pub(super) fn parse(request: &Request, profile: Option<SdkProfile>) -> Result<Self, Problem> {
+    /// Parses a request of `route`. Without `sdk.profile`, there is no `/me/sdk-payload`; without
+    /// `cors.origins`, no `OPTIONS`.
+    pub(super) fn parse(
+        request: &Request,
+        route: Route,
+        profile: Option<SdkProfile>,
+        has_cors: bool,
+    ) -> Result<Self, Problem> {
         let headers = request.headers();
         check_target(request.method(), request.uri(), headers)?;
-        let route = route(request);
-        let methods = route.methods().ok_or(Problem::NotFound)?;
+        let methods = route.methods(has_cors).ok_or(Problem::NotFound)?;
         if route == Route::MeSdkPayload && profile.is_none() {
             return Err(Problem::NotFound);
         }
@@ -86,13 +93,16 @@ impl PublicRequest {
         if has_body(headers) {
             return Err(Problem::BodyNotAllowed);
         }
-        let query = request.uri().query().unwrap_or_default();
-        let options = Options::parse(query)?;
         let mut customer = CustomerRequest {
             want_token: true,
             want_body: *request.method() == Method::GET,
-            freshness: parse_cache_control(headers)?,
+            freshness: Freshness::default(),
         };
+        if *request.method() == Method::OPTIONS {
+            return Ok(Self { customer, response: ResponseKind::Options });
+        }
+        let options = Options::parse(request.uri().query().unwrap_or_default())?;
+        customer.freshness = parse_cache_control(headers)?;
         let response = match (route, profile) {
             (Route::MeSdkPayload, Some(profile)) => {
                 let sdk_request = options.sdk_request(profile)?;
@@ -119,8 +129,11 @@ impl CustomerRequest {
 }
 
 /// The route of a request, also of a malformed one. `/me/%63ustomer` is `/me/customer`.
-pub(super) fn route(request: &Request) -> Route {
+///
+/// `base_path` is the path of `server.public_url`, which a proxy may have removed from the target, or not.
+pub(super) fn route(request: &Request, base_path: &str) -> Route {
     let path = request.path();
+    let path = path.strip_prefix(base_path).unwrap_or(path);
     let is = |known: &str| path == known || (path.contains('%') && decodes_to(path, known));
     Route::ME.into_iter().find(|route| route.path().is_some_and(is)).unwrap_or(Route::Unmatched)
 }

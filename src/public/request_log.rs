@@ -20,7 +20,7 @@ use actix_web::{
 pub(super) use self::counts::Route;
 use self::counts::{Counts, OK};
 use super::{
-    request::{self, MAX_METHOD},
+    request::MAX_METHOD,
     request_id::{REQUEST_ID, RequestId},
 };
 use crate::{
@@ -101,16 +101,16 @@ impl RequestLog {
     }
 
     /// Starts the request's time and span.
-    pub(super) fn start(&self, request: &Request) -> InFlightRequest {
+    pub(super) fn start(&self, request: &Request, route: Route) -> InFlightRequest {
         let headers = request.headers();
         let traceparent = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
         let trace = traceparent.and_then(TraceContext::parse);
         InFlightRequest {
             now: self.clock.moment(),
-            route: request::route(request),
+            route,
             method: request.method().clone(),
             request_id: RequestId::of(headers),
-            span: server_span::start(&self.tracer, request, trace.as_ref()),
+            span: server_span::start(&self.tracer, request, route, trace.as_ref()),
             trace,
             caller: OnceCell::new(),
             customer_ref: Cell::new(None),
@@ -188,6 +188,10 @@ impl RequestLog {
 impl InFlightRequest {
     pub(super) const fn now(&self) -> Moment {
         self.now
+    }
+
+    pub(super) const fn route(&self) -> Route {
+        self.route
     }
 
     pub(super) fn request_id(&self) -> &str {

@@ -13,9 +13,11 @@
 
 mod admin;
 mod auth;
+mod base_path;
 mod blocking_files;
 mod caching;
 mod commands;
+mod cors;
 mod customer;
 mod directives;
 mod doctor;

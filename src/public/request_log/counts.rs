@@ -36,11 +36,13 @@ impl Route {
     }
 
     /// The methods, as in `Allow`, if the path is one of this service.
-    pub(in crate::public) const fn methods(self) -> Option<&'static str> {
-        match self {
-            Self::MeCustomer | Self::MeSdkPayload => Some("GET, HEAD"),
-            Self::MePrepare => Some("POST"),
-            Self::Unmatched => None,
+    pub(in crate::public) const fn methods(self, has_options: bool) -> Option<&'static str> {
+        match (self, has_options) {
+            (Self::MeCustomer | Self::MeSdkPayload, false) => Some("GET, HEAD"),
+            (Self::MeCustomer | Self::MeSdkPayload, true) => Some("GET, HEAD, OPTIONS"),
+            (Self::MePrepare, false) => Some("POST"),
+            (Self::MePrepare, true) => Some("POST, OPTIONS"),
+            (Self::Unmatched, _) => None,
         }
     }
 
@@ -77,7 +79,9 @@ impl Counts {
         for (route, problem) in problems.chain(prepare).chain(others).chain([off]) {
             requests.create(&[route.label(), &problem.status().to_string(), problem.code()]);
         }
-        for (route, status) in [(Route::MeSdkPayload, "200"), (Route::MePrepare, "202")] {
+        let ok = [(Route::MeSdkPayload, "200"), (Route::MePrepare, "202")];
+        let preflights = Route::ME.map(|route| (route, "204"));
+        for (route, status) in ok.into_iter().chain(preflights) {
             requests.create(&[route.label(), status, OK]);
         }
         let route = Route::MeCustomer.label();

@@ -11,9 +11,17 @@ pub static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
     serde_json::from_str(include_str!("../../../docs/openapi.json")).expect("JSON")
 });
 
-/// Headers of any HTTP response, which the document does not list.
-const OF_HTTP: [&str; 5] =
-    ["connection", "content-length", "content-type", "date", "transfer-encoding"];
+/// Headers of any HTTP response, and of any response to a browser, which the document does not list.
+const OF_HTTP: [&str; 8] = [
+    "access-control-allow-origin",
+    "access-control-expose-headers",
+    "connection",
+    "content-length",
+    "content-type",
+    "date",
+    "transfer-encoding",
+    "vary",
+];
 
 pub const PROBLEM: &str = "application/problem+json";
 
