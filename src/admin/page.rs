@@ -124,7 +124,7 @@ pub(super) async fn settings(admin: web::Data<Admin>) -> HttpResponse {
     response.content_type("text/plain; charset=utf-8").body(admin.settings.to_string())
 }
 
-/// The OpenAPI description of both listeners.
+/// `docs/openapi.json`, the description of both listeners.
 pub(super) async fn openapi() -> HttpResponse {
     for_this_origin(StatusCode::OK)
         .content_type("application/json")
