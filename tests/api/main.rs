@@ -30,6 +30,7 @@ mod isolation;
 mod json_format;
 mod loopback;
 mod manifests;
+mod openapi;
 mod outage;
 mod prepare;
 mod recorded;
