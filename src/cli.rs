@@ -200,7 +200,11 @@ and tests on this machine, never for production. Prints the addresses, the API k
 
 An unknown customer is created when it is requested. With --strict, as at Juspay, the response is 404 \
 object_not_found until POST /customers has created the customer. The magic customers (sim_…) always \
-exist.
+exist, except sim_new and sim_rejected_field.
+
+Calls are answered as Juspay documents. --lenient also accepts calls without x-merchantid, which Juspay \
+requires and its package juspayp3 does not send. --strict-fields rejects fields that Juspay's documentation advises \
+against.
 
 Example, with the service and an app in other terminals:
   juspay-bff simulator
@@ -338,6 +342,13 @@ pub struct Simulator {
     /// Return 404 for unknown customers instead of creating them
     #[arg(long)]
     pub strict: bool,
+    /// Reject new customers with an id of fewer than 8 characters, or a mobile number that contains the
+    /// country code or anything but digits
+    #[arg(long)]
+    pub strict_fields: bool,
+    /// Accept calls without x-merchantid
+    #[arg(long)]
+    pub lenient: bool,
 }
 
 #[cfg(feature = "simulator")]
@@ -407,6 +418,7 @@ mod tests {
         assert_eq!(simulator.merchant, "sim_merchant");
         assert_eq!(simulator.token_life, Duration::from_mins(15));
         assert_eq!((simulator.token_uses, simulator.strict), (30, false));
+        assert_eq!((simulator.strict_fields, simulator.lenient), (false, false));
         let Command::Simulator(simulator) = parse("simulator --api-key a --api-key b").unwrap()
         else {
             panic!("another command")

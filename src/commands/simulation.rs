@@ -47,6 +47,8 @@ fn simulator_config(flags: cli::Simulator) -> simulator::Config {
         token_life: flags.token_life,
         token_uses: flags.token_uses,
         provision: !flags.strict,
+        lenient: flags.lenient,
+        strict_fields: flags.strict_fields,
         ..simulator::Config::default()
     }
 }

@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use self::request::{Incoming, Received};
-pub(super) use self::request::{Request, find_header};
+pub(super) use self::request::{Request, find_header, form_fields};
 use super::{latch::LatchWait, response::Response};
 use clock::Clock;
 

@@ -73,6 +73,11 @@ pub struct Config {
     pub token_uses: u32,
     /// Whether a request for an unknown customer creates it.
     pub provision: bool,
+    /// Whether calls without `x-merchantid` are accepted, which Juspay requires but some of its
+    /// clients don't send.
+    pub lenient: bool,
+    /// Whether Create and Update reject ids and numbers that Juspay's documentation advises against.
+    pub strict_fields: bool,
     /// The simulator's clock.
     pub clock: Arc<dyn Clock>,
 }
@@ -96,6 +101,8 @@ impl Default for Config {
             token_life: Duration::from_mins(15),
             token_uses: 30,
             provision: true,
+            lenient: false,
+            strict_fields: false,
             clock: SystemClock::shared(),
         }
     }

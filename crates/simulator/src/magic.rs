@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    errors::ApiError,
+    errors::{ApiError, INVALID_VALUE},
     fault::{Fault, ObjectFault, TokenFault},
 };
 
@@ -46,6 +46,10 @@ const fn magic(
 /// Every magic customer.
 pub const MAGIC_CUSTOMERS: &[MagicCustomer] = &[
     magic("sim_not_found", "404: unknown customer", |_| Fault::Error(ApiError::NotFound)),
+    magic("sim_new", "404 until Create creates it", |_| Fault::NotCreated),
+    magic("sim_rejected_field", "404, and Create is rejected because of mobile_number", |_| {
+        Fault::RejectedField { field: "mobile_number".to_owned(), reason: INVALID_VALUE.to_owned() }
+    }),
     magic("sim_bad_key", "401: wrong API key", |_| Fault::Error(ApiError::AccessDenied)),
     magic("sim_ip_blocked", "403: address not on the allow-list", |_| {
         Fault::Error(ApiError::BadOrigin)

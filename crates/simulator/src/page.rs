@@ -33,6 +33,7 @@ const FAULTS: &str = r#"  "hang"  "reset"  "close"  "unfinished_head"  "stalled_
   {"status": {"status": 503, "headers": {"Retry-After": "7"}, "body": "no"}}
   {"error": E} with E one of "mandatory_fields_missing" "empty_value" "duplicate" "access_denied"
     "bad_origin" "not_found"
+  "not_created"  {"rejected_field": {"field": "mobile_number"}}
   {"object": O} with O one of "other_customer" "customer_id_too" "customer_id_only" "sparse"
     "unknown_fields"
   {"token": T} with T one of "missing" "null" "null_token" "empty_token" "no_expiry"

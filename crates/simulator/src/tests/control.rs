@@ -114,8 +114,10 @@ async fn received_requests_are_listed() {
                 ["Content-Length", "41"],
             ],
             "body": "object_reference_id=carol&mobile_number=1",
+            "form": [["object_reference_id", "carol"], ["mobile_number", "1"]],
         })
     );
+    assert_eq!(read["requests"][0].get("form"), None);
     assert!(!format!("{running:?}").contains("c2ltX2tleTo="));
     assert_eq!(running.simulator().requests()[0].header("X-MerchantID"), Some("sim_merchant"));
     assert_eq!(peer.exchange(&bare("GET", "/counts")).await.json(), json!({"a@b": 1, "carol": 1}));
