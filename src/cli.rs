@@ -206,6 +206,9 @@ Calls are answered as Juspay documents. --lenient also accepts calls without x-m
 requires and its package juspayp3 does not send. --strict-fields rejects fields that Juspay's documentation advises \
 against.
 
+--tls serves the same API over TLS too, for clients that refuse plain HTTP. CA and certificate are generated at \
+each start; their keys are never written to disk.
+
 Example, with the service and an app in other terminals:
   juspay-bff simulator
   juspay-bff serve --config config/demo.toml
@@ -327,6 +330,15 @@ pub struct Simulator {
     /// Address of the simulated issuer
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8082")]
     pub issuer_listen: SocketAddr,
+    /// Also serve the simulated Juspay over TLS, and write the CA certificate to trust to FILE
+    #[arg(long, value_name = "FILE")]
+    pub tls: Option<PathBuf>,
+    /// Address of the TLS listener
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8443", requires = "tls")]
+    pub tls_listen: SocketAddr,
+    /// Host name or address of the certificate, in addition to localhost; can be repeated
+    #[arg(long = "tls-name", value_name = "NAME", requires = "tls")]
+    pub tls_names: Vec<String>,
     /// Accepted API key; can be repeated
     #[arg(long = "api-key", value_name = "KEY", default_value = "sim_key")]
     pub api_keys: Vec<String>,
@@ -424,6 +436,15 @@ mod tests {
             panic!("another command")
         };
         assert_eq!(simulator.api_keys, ["a", "b"]);
+        let Command::Simulator(simulator) =
+            parse("simulator --tls ca.pem --tls-name a.test").unwrap()
+        else {
+            panic!("another command")
+        };
+        assert_eq!(simulator.tls_listen, ([127, 0, 0, 1], 8443).into());
+        assert_eq!(simulator.tls_names, ["a.test"]);
+        assert!(parse("simulator --tls-name a.test").is_err());
+        assert!(parse("simulator --tls-listen 127.0.0.1:1").is_err());
     }
 
     #[cfg(feature = "simulator")]

@@ -9,6 +9,7 @@ mod issuer;
 mod juspay;
 mod latches;
 mod peer;
+mod tls;
 
 use std::sync::Arc;
 

@@ -7,7 +7,7 @@ use std::{borrow::Cow, io};
 
 use bytes::{Buf, Bytes, BytesMut};
 use percent_encoding::percent_decode_str;
-use tokio::{io::AsyncReadExt, net::TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::response::Response;
 
@@ -114,7 +114,10 @@ impl Incoming {
     }
 
     /// Waits for the next request.
-    pub(super) async fn next(&mut self, stream: &mut TcpStream) -> io::Result<Received> {
+    pub(super) async fn next(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+    ) -> io::Result<Received> {
         loop {
             match self.parse() {
                 Ok(Some((request, length))) => {
