@@ -26,6 +26,7 @@ mod introspection;
 mod isolation;
 mod json_format;
 mod loopback;
+mod magic_customers;
 mod manifests;
 mod outage;
 mod recorded;

@@ -52,7 +52,7 @@ pub use self::{
     journal::ReceivedRequest,
     juspay::Simulator,
     latch::Latch,
-    magic::{MAGIC_CUSTOMERS, MagicCustomer},
+    magic::{Answer, MAGIC_CUSTOMERS, MagicCustomer},
     rules::FaultRule,
 };
 use self::{

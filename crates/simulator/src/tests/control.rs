@@ -169,7 +169,8 @@ async fn page_lists_magic_customers_and_control_api() {
     let page = peer.exchange(&bare("GET", "")).await;
     assert_eq!(page.header("content-type"), Some("text/plain; charset=utf-8"));
     for magic in MAGIC_CUSTOMERS {
-        assert!(page.body.contains(magic.id) && page.body.contains(magic.description));
+        let line = format!("  {:<22} {:<34} {}\n", magic.id, magic.answer, magic.scenario);
+        assert!(page.body.contains(&line) && page.body.contains(magic.description), "{line}");
     }
     assert!(page.body.contains("/_simulator/tokens/use") && page.body.contains("real SDK"));
 }
