@@ -55,7 +55,9 @@ impl Encryption {
 
 fn authority(today: Date) -> Result<CertificateParams, rcgen::Error> {
     let mut authority = valid_from(today, CertificateParams::new([])?);
-    authority.distinguished_name.push(DnType::CommonName, "juspay-bff simulator, for tests only");
+    // With one name for all authorities, a client that trusts an old one may select its key.
+    let name = format!("juspay-bff simulator {:08x}, for tests only", rand::random::<u32>());
+    authority.distinguished_name.push(DnType::CommonName, name);
     authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     Ok(authority)
