@@ -11,6 +11,21 @@ use crate::support::{Reply, Stage, World};
 const BEGIN: &str = "<!-- Generated from the code: `cargo test --test api magic_customers`. -->\n";
 const END: &str = "<!-- End of the generated part. -->\n";
 
+/// Magic customers for which Juspay seems to be down.
+const FAILING: [&str; 11] = [
+    "sim_429",
+    "sim_500",
+    "sim_503",
+    "sim_reset",
+    "sim_html",
+    "sim_empty",
+    "sim_huge",
+    "sim_cut",
+    "sim_chunked_cut",
+    "sim_redirect",
+    "sim_early_hints",
+];
+
 /// The answer to `subject`, however long it takes on the service's clock.
 async fn answer(world: &World, subject: &str) -> Reply {
     let client = world.client(subject);
@@ -25,7 +40,8 @@ async fn answer(world: &World, subject: &str) -> Reply {
     }
 }
 
-fn of(reply: &Reply) -> Result<String, String> {
+/// Status and code, as [`Answer`] shows them. A 200 must contain a token.
+fn shown(reply: &Reply) -> Result<String, String> {
     if reply.status == 200 {
         let token = reply.json()["juspay"]["client_auth_token"].is_string();
         return if token { Ok("200".to_owned()) } else { Err(reply.text()) };
@@ -40,8 +56,8 @@ async fn walk(world: &World, customers: impl Iterator<Item = &MagicCustomer>) {
         let reply = answer(world, magic.id).await;
         // A tester needs longer than the 20 ms until the surplus response of sim_surplus.
         world.advance(Duration::from_secs(1)).await;
-        if of(&reply).as_ref() != Ok(&magic.answer.to_string()) {
-            others.insert(magic.id, of(&reply));
+        if shown(&reply).as_ref() != Ok(&magic.answer.to_string()) {
+            others.insert(magic.id, shown(&reply));
         }
         if magic.id == "sim_429" {
             let wait: u64 = reply.header("retry-after").unwrap().parse().unwrap();
@@ -70,6 +86,20 @@ async fn every_magic_customer_gets_the_documented_answer_in_order() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_magic_customer_gets_the_documented_answer_in_reverse_order() {
     walk(&demo().await, MAGIC_CUSTOMERS.iter().rev()).await;
+}
+
+/// With the default settings, the breaker would open.
+#[tokio::test(flavor = "multi_thread")]
+async fn failing_magic_customers_do_not_stop_calls_for_others() {
+    let world = demo().await;
+    for round in 0..2 {
+        for magic in FAILING.map(|id| MagicCustomer::named(id).unwrap()) {
+            assert_eq!(shown(&answer(&world, magic.id).await), Ok(magic.answer.to_string()));
+        }
+        assert_eq!(answer(&world, &format!("alice{round}")).await.status, 200);
+        // The next round calls Juspay again.
+        world.purge_all().await;
+    }
 }
 
 #[test]
