@@ -72,7 +72,7 @@ async fn walk(world: &World, customers: impl Iterator<Item = &MagicCustomer>) {
 }
 
 async fn demo() -> World {
-    Stage::set().await.open_demo("").await
+    Stage::set().await.open_demo().await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -93,7 +93,7 @@ impl Stage {
     }
 
     /// Starts the service with `config/demo.toml`, on free ports, and waits until it is ready.
-    pub async fn open_demo(self, settings: &str) -> World {
+    pub async fn open_demo(self) -> World {
         let free = format!(
             r#"
             server = {{ listen = "127.0.0.1:0", admin_listen = "127.0.0.1:0", shutdown_delay = "0s" }}
@@ -104,7 +104,7 @@ impl Stage {
             self.simulator().base_url(),
             self.issuer().issuer_url(),
         );
-        let world = self.open_over(DEMO_SETTINGS.to_owned(), &(free + settings));
+        let world = self.open_over(DEMO_SETTINGS.to_owned(), &free);
         world.until_ready().await;
         world
     }
