@@ -382,6 +382,15 @@ pub struct Token {
     /// Scope of the token; can be repeated
     #[arg(long = "scope", value_name = "SCOPE")]
     pub scopes: Vec<String>,
+    /// Additional claim, a string or true or false; can be repeated
+    #[arg(long = "claim", value_name = "NAME=VALUE", value_parser = claim)]
+    pub claims: Vec<(String, String)>,
+}
+
+#[cfg(feature = "simulator")]
+fn claim(text: &str) -> Result<(String, String), &'static str> {
+    let (name, value) = text.split_once('=').ok_or("write a name, = and a value")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 #[cfg(test)]
@@ -451,7 +460,7 @@ mod tests {
     #[test]
     fn token_needs_a_subject() {
         let Command::Token(token) =
-            parse("token --subject a --life 90s --scope x --scope y").unwrap()
+            parse("token --subject a --life 90s --scope x --scope y --claim b=c=d").unwrap()
         else {
             panic!("another command")
         };
@@ -461,6 +470,7 @@ mod tests {
         );
         assert_eq!(token.life, Duration::from_secs(90));
         assert_eq!(token.scopes, ["x", "y"]);
+        assert_eq!(token.claims, [("b".to_owned(), "c=d".to_owned())]);
         assert_eq!(parse("token").unwrap_err().kind(), ErrorKind::MissingRequiredArgument);
     }
 
@@ -470,6 +480,7 @@ mod tests {
             "serve --port 1",
             "fly",
             "token --subject a --life 60",
+            "token --subject a --claim b",
             "demo --listen x",
             "check-config --replicas 0",
             "check-config --format xml",

@@ -64,5 +64,6 @@ fn token_request(flags: cli::Token) -> token::TokenRequest {
         audience: Some(flags.audience),
         life: Some(flags.life),
         scope: (!flags.scopes.is_empty()).then(|| flags.scopes.join(" ")),
+        claims: flags.claims,
     }
 }
