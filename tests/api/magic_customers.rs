@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, time::Duration};
 
-use simulator::{Answer, MAGIC_CUSTOMERS, MagicCustomer};
+use simulator::{Answer, MAGIC_CUSTOMERS, MagicCustomer, MintRequest};
 
 use crate::support::{Reply, Stage, World};
 
@@ -100,6 +100,25 @@ async fn failing_magic_customers_do_not_stop_calls_for_others() {
         // The next round calls Juspay again.
         world.purge_all().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_magic_customers_are_created_or_rejected() {
+    let world = World::with("juspay.create_missing_customers = true").await;
+    let new = |subject: &str| {
+        let token = MintRequest::of(subject).with("phone_number", "+919876543210");
+        world.client_with(&token.with("phone_number_verified", true))
+    };
+    for _ in 0..2 {
+        assert_eq!(shown(&new("sim_new").me().await), Ok("200".to_owned()));
+        world.purge_all().await;
+    }
+    let reply = new("sim_rejected_field").me().await;
+    assert_eq!(shown(&reply), Ok("422 customer_not_creatable".to_owned()));
+    assert!(reply.text().contains("mobile_number"), "{}", reply.text());
+    let requests = world.simulator().requests();
+    let created = requests.iter().filter_map(|it| it.form_value("object_reference_id"));
+    assert_eq!(created.collect::<Vec<_>>(), ["sim_new", "sim_rejected_field"]);
 }
 
 #[test]
