@@ -50,7 +50,7 @@ pub use self::{
         HmacAlgorithm, HmacSecretError, Introspection, Issuer, KeySource, RequiredClaim,
         hmac_secrets,
     },
-    cache::Cache,
+    cache::{Cache, MaxHandOuts},
     effective::Effective,
     fault::{Fault, Faults},
     juspay::{Breaker, CustomerIdForm, IpFamily, Juspay, SecretSource},

@@ -10,8 +10,8 @@ use jiff::SignedDuration;
 use serde::Serialize;
 
 use crate::{
-    cache::lifetime::LifetimePolicy,
-    settings::{Rate, Settings},
+    cache::{LOWEST_MAX_HAND_OUTS, lifetime::LifetimePolicy},
+    settings::{MaxHandOuts, Rate, Settings},
 };
 
 /// Bytes of a cached customer with one verified token: the rows "memory, N customers" of
@@ -143,10 +143,13 @@ impl Capacity<'_> {
     fn worst_rate_per_customer(&self) -> f64 {
         let (cache, limits) = (&self.settings.cache, &self.settings.limits);
         let requests = limits.per_customer.map_or(f64::INFINITY, |rate| rate.per_second());
+        let used_up = |number: u32| {
+            (requests / f64::from(number)).min(1.0 / cache.hand_out_min_age().as_secs_f64())
+        };
         let used_up = match cache.max_hand_outs {
-            0 => 0.0,
-            max_hand_outs => (requests / f64::from(max_hand_outs))
-                .min(1.0 / cache.force_refresh_min_age.as_secs_f64()),
+            MaxHandOuts::Number(0) => 0.0,
+            MaxHandOuts::Number(number) => used_up(number),
+            MaxHandOuts::Auto => used_up(LOWEST_MAX_HAND_OUTS),
         };
         let asked_for =
             limits.force_refresh_per_customer.map_or(requests, |rate| rate.per_second());

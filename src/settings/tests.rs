@@ -100,7 +100,8 @@ fn unset_keys_have_their_defaults() {
     assert_eq!(cache.outage_min_remaining, Duration::from_secs(30));
     assert_eq!(cache.max_token_life, Duration::from_mins(15));
     assert_eq!(cache.not_found_ttl, Duration::from_secs(2));
-    assert_eq!((cache.max_hand_outs, cache.force_refresh_min_age.as_secs()), (10, 30));
+    assert_eq!(cache.max_hand_outs, MaxHandOuts::Number(10));
+    assert_eq!(cache.force_refresh_min_age.as_secs(), 30);
     let rate = |rate: Option<Rate>| rate.map(|rate| (rate.count.get(), rate.per.as_secs()));
     assert_eq!(rate(limits.per_customer), Some((600, 60)));
     assert_eq!(rate(limits.force_refresh_per_customer), Some((3, 60)));

@@ -9,6 +9,7 @@ use juspay_bff::{
     clock::{Clock as _, Monotonic},
     customer::CustomerJson,
     juspay::{ConnectionFailure, InvalidResponse, JuspayError, RejectedBy},
+    settings::MaxHandOuts,
     shared::{
         Content, Failure, FailureCode, Found as SharedFound, LeaseId, LookUp, News, SharedCustomer,
         SharedLife, Version,
@@ -454,8 +455,13 @@ fn older_token_is_forgotten_and_a_newer_one_kept() {
 
 #[test]
 fn hand_outs_of_all_replicas_count() {
-    run(async {
-        let (world, tier) = world_with(|settings| settings.cache.max_hand_outs = 10);
+    for max_hand_outs in [MaxHandOuts::Number(10), MaxHandOuts::Auto] {
+        run(hand_outs_are_shared(max_hand_outs));
+    }
+}
+
+async fn hand_outs_are_shared(max_hand_outs: MaxHandOuts) {
+        let (world, tier) = world_with(|settings| settings.cache.max_hand_outs = max_hand_outs);
         tier.answer(found(shared(&world, "tkn_7", 0, 7)));
         tier.hand_out(8);
         let mut reports = Box::pin(world.cache.report_hand_outs());
@@ -472,7 +478,6 @@ fn hand_outs_of_all_replicas_count() {
         world.hit("alice");
         settle().await;
         assert_eq!(tier.requests().len(), 2, "a refresh is due");
-    });
 }
 
 #[test]
