@@ -24,6 +24,7 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 
 use tokio::sync::Semaphore;
 
+pub(crate) use self::early_death::LOWEST_MAX_HAND_OUTS;
 use self::{
     fetch::{FetchOutcome, Fetcher},
     lookup::Counts,
@@ -31,7 +32,6 @@ use self::{
     replication::{Purpose, Unshared},
     store::{Entry, Slot},
 };
-pub(crate) use self::early_death::LOWEST_MAX_HAND_OUTS;
 pub use self::{
     link::CachedLink,
     lookup::{

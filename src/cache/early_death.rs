@@ -8,11 +8,9 @@
 mod advice;
 mod auto_limit;
 
-use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
 use prometheus::{Histogram, IntCounter, IntGauge};
@@ -221,33 +219,46 @@ impl Advice {
     /// Logs the recommendation. `number` is the current `cache.max_hand_outs`.
     fn log(self, number: u32, is_auto: bool) {
         let Self { cause, deaths, tokens } = self;
-        let share = format!("{deaths} of the last {tokens} client auth tokens stopped working early");
+        let share =
+            format!("{deaths} of the last {tokens} client auth tokens stopped working early");
         match cause {
             Cause::Uses(hand_outs) if is_auto && number > LOWEST_MAX_HAND_OUTS => tracing::warn!(
-                deaths, tokens, hand_outs, max_hand_outs = number,
+                deaths,
+                tokens,
+                hand_outs,
+                max_hand_outs = number,
                 "{share}, from {hand_outs} responses on; cache.max_hand_outs = \"auto\" lowers the number"
             ),
             Cause::Uses(hand_outs) if is_auto => tracing::warn!(
-                deaths, tokens, hand_outs, max_hand_outs = number,
+                deaths,
+                tokens,
+                hand_outs,
+                max_hand_outs = number,
                 "{share}, from {hand_outs} responses on, and cache.max_hand_outs = \"auto\" is at its minimum; \
                  check whether apps request new tokens without session_expired"
             ),
             Cause::Uses(hand_outs) => tracing::warn!(
-                deaths, tokens, hand_outs, max_hand_outs = number,
+                deaths,
+                tokens,
+                hand_outs,
+                max_hand_outs = number,
                 "{share}, from {hand_outs} responses on; set cache.max_hand_outs to {} or \"auto\"",
                 recommended(hand_outs, number)
             ),
             Cause::Age(age) => {
                 let secs = age.as_secs();
                 tracing::warn!(
-                    deaths, tokens, age_secs = secs,
+                    deaths,
+                    tokens,
+                    age_secs = secs,
                     "{share}, from an age of {secs} s on: they live for less time than Juspay reports; set \
                      cache.max_token_life to \"{}s\", with a shorter cache.refresh_ahead if necessary",
                     (secs - secs % 10).max(10)
                 );
             }
             Cause::Requests => tracing::warn!(
-                deaths, tokens,
+                deaths,
+                tokens,
                 "{share}, after one or two responses and at any age; check whether apps send no-cache only \
                  after session_expired"
             ),

@@ -92,11 +92,8 @@ impl Advisor {
         let ages = self.samples.iter().map(|death| death.age.as_secs_f64());
         let (few, usual) = tenth_and_half(hand_outs);
         let (young, usual_age) = tenth_and_half(ages);
-        let is_age = if usual <= 2.0 {
-            young * 2.0 >= usual_age
-        } else {
-            young * usual > few * usual_age
-        };
+        let is_age =
+            if usual <= 2.0 { young * 2.0 >= usual_age } else { young * usual > few * usual_age };
         if is_age {
             Cause::Age(Duration::try_from_secs_f64(young).unwrap_or_default())
         } else if usual <= 2.0 {
