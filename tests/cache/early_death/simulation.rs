@@ -136,6 +136,8 @@ fn fewer_than_one_of_a_thousand_tokens_die_once_auto_has_learned() {
         let deaths = run(Simulation::new(hidden_limit, seed, MaxHandOuts::Auto).run());
         println!("{hidden_limit} uses, seed {seed}: {deaths:?}");
         assert!(deaths.later * 1000 < ALL - LEARNING, "{hidden_limit}: {deaths:?}");
+        assert!(deaths.learning > 0 && deaths.learning < 50, "{hidden_limit}: {deaths:?}");
+        assert!(deaths.number < i64::from(hidden_limit / USES), "{hidden_limit}: {deaths:?}");
     }
 }
 
