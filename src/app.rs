@@ -36,7 +36,7 @@ use crate::{
     },
     metrics::Metrics,
     problem::Challenges,
-    public::{Handler, RequestLog},
+    public::{Cors, Handler, RequestLog, SdkPayloads},
     rate_limit::CustomerRateLimit,
     server::{Drain, Listener, ListenerCapacity, ListenerConfig, Listeners, Server, serve},
     settings::{Effective, Loaded, Settings},
@@ -389,6 +389,9 @@ fn public_server(
     let (cache, limit) = (state.cache.clone(), Arc::clone(&state.limit));
     let (authenticator, clock) = (Arc::clone(&state.authenticator), Arc::clone(&state.clock));
     let (log, challenges) = (state.request_log(settings), Challenges::of(&settings.auth));
+    let sdk_payloads = SdkPayloads::new(settings).map(Arc::new);
+    let cors = Cors::new(&settings.cors).map(Arc::new);
+    let base_path: Arc<str> = settings.server.base_path().into();
     let (id_form, not_found_ttl) = (settings.juspay.customer_id_form, settings.cache.not_found_ttl);
     // Runs once per worker and socket.
     let app = move || {
@@ -400,6 +403,9 @@ fn public_server(
             api: Rc::new(ResilientClient::new(Arc::clone(&resilience), client)),
             id_form,
             not_found_ttl,
+            sdk_payloads: sdk_payloads.clone(),
+            cors: cors.clone(),
+            base_path: Arc::clone(&base_path),
             limit: Arc::clone(&limit),
             log: log.clone(),
             clock: Arc::clone(&clock),

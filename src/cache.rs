@@ -203,6 +203,7 @@ impl CustomerCache {
                 fetcher.failures.wait(&self.key(customer), api.recoveries(), clock.monotonic())
             }
             LookupError::NotCached
+            | LookupError::RefreshLimited(_)
             | LookupError::Overloaded
             | LookupError::MaxInFlight
             | LookupError::TooManyAtOnce => None,
@@ -239,8 +240,8 @@ impl CustomerCache {
             Err(NotStarted::Overloaded) => {
                 return Some(shared.not_fetched(reason, LookupError::Overloaded, false, lookup));
             }
-            Err(NotStarted::Limited(entry, detail)) => {
-                return Some(Ok(shared.hit(&entry, Some(detail), lookup, attempt.now)));
+            Err(NotStarted::Limited(entry, detail, wait)) => {
+                return Some(shared.limited((&entry, detail), wait, lookup, attempt.now));
             }
         };
         let is_impatient =
@@ -276,14 +277,11 @@ impl CustomerCache {
             let permit = permit.map_err(|_| NotStarted::Overloaded)?;
             // Last, because it costs the customer one of its replacements. Joining costs none. With a shared
             // tier, its limit applies.
-            match reason.replaceable().filter(|_| fetcher.tier.is_none()) {
-                Some((entry, detail))
-                    if fetcher.force_refreshes.spend(&attempt.lookup.customer).is_err() =>
-                {
-                    Err(NotStarted::Limited(Arc::clone(entry), detail))
-                }
-                Some(_) | None => Ok(permit),
+            if let Some((entry, detail)) = reason.replaceable().filter(|_| fetcher.tier.is_none()) {
+                let spent = fetcher.force_refreshes.spend(&attempt.lookup.customer);
+                spent.map_err(|wait| NotStarted::Limited(Arc::clone(entry), detail, wait))?;
             }
+            Ok(permit)
         };
         let joined = fetcher.fetches.join(attempt.key, permit)?;
         if let FetchReason::NoCache(entry, _) = reason {
@@ -551,6 +549,6 @@ enum NotStarted {
     NotNeeded,
     /// The limit on fetches is reached.
     Overloaded,
-    /// The customer has replaced too many usable tokens: it gets this one.
-    Limited(Arc<Entry>, Detail),
+    /// The customer has replaced too many usable tokens; the next one may be replaced after this time.
+    Limited(Arc<Entry>, Detail, Duration),
 }

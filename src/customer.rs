@@ -12,7 +12,7 @@
 mod object;
 mod reference;
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -84,6 +84,16 @@ impl CustomerId {
     #[must_use]
     pub fn reusing(self, text: &Arc<str>) -> Self {
         if self.0 == *text { Self(Arc::clone(text)) } else { self }
+    }
+
+    /// Juspay's `x-routing-id`, which must be the same in every call for the customer, also in the app's own.
+    ///
+    /// The plain id where that is unambiguous, else percent-encoded: with a raw `%`, the ids `a b` and
+    /// `a%20b` would get the same routing id.
+    #[must_use]
+    pub fn routing_id(&self) -> Cow<'_, str> {
+        let is_plain = self.0.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'%');
+        if is_plain { Cow::Borrowed(&self.0) } else { self.path_segment().to_string().into() }
     }
 
     /// The id as exactly one path segment (RFC 3986 §3.3).

@@ -38,6 +38,12 @@ impl<'t> UrlParts<'t> {
         let (authority, path) = hierarchy.split_at_checked(start)?;
         Some(Self { scheme, authority, path, has_query: !query.is_empty() })
     }
+
+    /// The path without the slash at its end; empty if there is none.
+    #[must_use]
+    pub fn base_path(&self) -> &'t str {
+        self.path.trim_end_matches('/')
+    }
 }
 
 /// A host and the port after it, as in a URL or a `Host` header.

@@ -411,6 +411,7 @@ impl Problem {
                 Self::UpstreamUnavailable(error.retry_after().unwrap_or(UPSTREAM_RETRY))
             }
             LookupError::Overloaded | LookupError::MaxInFlight => Self::Overloaded,
+            LookupError::RefreshLimited(wait) => Self::RateLimited(*wait),
             LookupError::TooManyAtOnce => Self::RateLimited(OVERLOAD_RETRY),
         }
     }

@@ -63,8 +63,7 @@ impl CustomerRateLimit {
 
 /// A burst of `count`, then one request every `per / count`.
 fn quota(rate: Rate) -> Option<Quota> {
-    let interval = rate.per.checked_div(rate.count.get())?;
-    Quota::with_period(interval).map(|quota| quota.allow_burst(rate.count))
+    Quota::with_period(rate.interval()).map(|quota| quota.allow_burst(rate.count))
 }
 
 impl fmt::Debug for CustomerRateLimit {

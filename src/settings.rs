@@ -20,6 +20,7 @@ mod address;
 mod auth;
 mod cache;
 mod conflicts;
+mod cors;
 mod document;
 pub mod duration;
 mod effective;
@@ -33,6 +34,7 @@ mod juspay;
 mod limits;
 mod log;
 mod reader;
+mod sdk;
 mod server;
 mod shared;
 mod sources;
@@ -51,11 +53,13 @@ pub use self::{
         hmac_secrets,
     },
     cache::{Cache, MaxHandOuts},
+    cors::Cors,
     effective::Effective,
     fault::{Fault, Faults},
     juspay::{Breaker, CustomerIdForm, IpFamily, Juspay, SecretSource},
     limits::{Limits, Rate},
     log::{AccessLog, Log, LogFormat, LogLevel},
+    sdk::{Platform, Sdk, SdkProfile},
     server::{ClientAuth, Listen, Server, ServerTls},
     shared::{
         RedisAddress, RedisUrl, Shared, SharedKey, SharedKeyError, Topology, name_key, sealing_keys,
@@ -87,6 +91,10 @@ pub struct Settings {
     pub traces: Traces,
     /// `shared.*`
     pub shared: Shared,
+    /// `sdk.*`
+    pub sdk: Sdk,
+    /// `cors.*`
+    pub cors: Cors,
     /// `secrets.*`
     pub secrets: Secrets,
 }
@@ -118,6 +126,8 @@ impl Settings {
             log: Log::read(reader),
             traces: Traces::read(reader),
             shared: Shared::read(reader),
+            sdk: Sdk::read(reader),
+            cors: Cors::read(reader),
             secrets: Secrets { poll: reader.duration("secrets.poll", POLL_RANGE) },
         }
     }

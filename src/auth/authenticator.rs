@@ -29,7 +29,7 @@ use super::{
     introspection::{self, Introspection, IntrospectionEndpoint},
     issuer::{self, Issuer, JwksRefreshers},
     jwks::{KeyFetcher, KeySelector, fetcher},
-    jwt::{SignatureChecked, Unverified, is_issuer, names_issuer},
+    jwt::{Accepted, SignatureChecked, Unverified, is_issuer, names_issuer},
     request,
     revocation::{List, Revocations, TokenIdentity},
     token_cache::{Finding, Signed, Signer, TokenCache},
@@ -256,7 +256,7 @@ impl Authenticator {
         let now = self.clock.moment();
         let accepted = proof.verified.check(&issuer.rules, scheme, now.wall)?;
         let finding = Finding {
-            caller: Caller::new(accepted.customer, identity, accepted.bound_to),
+            caller: caller_of(&accepted, identity),
             signed: Some(Signed { by: proof.by, generation: proof.generation.into() }),
             end: accepted.end,
         };
@@ -346,8 +346,17 @@ impl Authenticator {
         let now = self.clock.moment();
         let accepted = response.introspected.check(&issuer.rules, scheme, now.wall)?;
         let end = introspection.end(response.requested_at, &accepted);
-        let caller = Caller::new(accepted.customer, token_identity, accepted.bound_to);
-        self.cache(token.digest, Finding { caller, signed: None, end }, now)
+        let finding = Finding { caller: caller_of(&accepted, token_identity), signed: None, end };
+        self.cache(token.digest, finding, now)
+    }
+
+    /// The accepted audience that the caller's token names; `None` if its issuer requires none, and for a
+    /// gateway's caller.
+    #[must_use]
+    pub fn audience(&self, caller: &Caller) -> Option<&str> {
+        let issuer = self.issuers.get(caller.token_identity().issuer)?;
+        let audiences = &issuer.rules.settings.audiences;
+        audiences.get(usize::from(caller.audience()?)).map(String::as_str)
     }
 
     /// Checks that the caller possesses the key that its token is bound to. The token has been verified:
@@ -523,6 +532,11 @@ impl Authenticator {
         self.revocations.sweep();
         self.dpop.sweep(self.clock.moment());
     }
+}
+
+fn caller_of(accepted: &Accepted, identity: TokenIdentity) -> Caller {
+    let Accepted { customer, bound_to, audience, .. } = accepted;
+    Caller::new(customer.clone(), identity, *bound_to, *audience)
 }
 
 impl fmt::Debug for Authenticator {

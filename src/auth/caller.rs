@@ -1,7 +1,7 @@
 //! The permit of a verified request: only verification can construct a [`Caller`].
 //!
 //! Code with a caller as a parameter cannot run without a valid token, or a trusted gateway's header. Of
-//! the token, it can read only the customer and the issuer's name (promise P1).
+//! the token, it can read only the customer, the issuer's name and the audience (promise P1).
 
 use std::{
     any::Any,
@@ -32,6 +32,8 @@ struct VerifiedToken {
     identity: TokenIdentity,
     /// Thumbprint of the key that the token is bound to.
     bound_to: Option<Sha256>,
+    /// Index of the issuer's accepted audience that the token names.
+    audience: Option<u16>,
     memo: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
 }
 
@@ -41,15 +43,22 @@ impl Caller {
         customer: CustomerId,
         identity: TokenIdentity,
         bound_to: Option<Sha256>,
+        audience: Option<u16>,
     ) -> Self {
         let customer = identity.share_with(customer);
-        let token = VerifiedToken { customer, identity, bound_to, memo: Mutex::default() };
+        let memo = Mutex::default();
+        let token = VerifiedToken { customer, identity, bound_to, audience, memo };
         Self { token: Arc::new(token), next_nonce: None }
     }
 
     /// The thumbprint of the key that the token is bound to.
     pub(super) fn bound_to(&self) -> Option<&Sha256> {
         self.token.bound_to.as_ref()
+    }
+
+    /// The index of the issuer's accepted audience that the token names.
+    pub(super) fn audience(&self) -> Option<u16> {
+        self.token.audience
     }
 
     /// The same caller, whose next DPoP proof needs another nonce.

@@ -222,6 +222,12 @@ impl Lifetime {
         self.remaining(now).saturating_sub(self.normal_floor.duration())
     }
 
+    /// When the refresh phase begins.
+    #[must_use]
+    pub fn refresh_after(&self, now: Moment) -> Duration {
+        self.ttl(now).saturating_sub(self.refresh_lead.duration())
+    }
+
     /// How long the token may still be served while Juspay fails.
     #[must_use]
     pub fn outage_ttl(&self, now: Moment) -> Duration {

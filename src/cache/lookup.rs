@@ -14,6 +14,7 @@ use crate::{
     customer::{CustomerId, CustomerRef},
     juspay::{InvalidResponse, JuspayError},
     metrics::Metrics,
+    settings::Rate,
     traces::{Parent, Span},
 };
 
@@ -52,6 +53,9 @@ pub struct Freshness {
     pub min_fresh: Option<Duration>,
     /// The client wants a new token.
     pub no_cache: bool,
+    /// With `no_cache`: the client's token has ended, so no token that was returned before is returned,
+    /// however young it is. Beyond `limits.force_refresh_per_customer`, there is none.
+    pub must_be_new: bool,
     /// The client wants the cached customer, and no fetch.
     pub only_if_cached: bool,
 }
@@ -69,6 +73,8 @@ pub struct Found {
     pub ttl: Duration,
     /// The remaining life of the token, if the body has one.
     pub expires_in: Option<Duration>,
+    /// After this time, a request starts a refresh.
+    pub refresh_after: Duration,
     /// A link to the customer if a lookup found or stored it.
     pub link: Option<CachedLink>,
 }
@@ -125,6 +131,10 @@ pub enum LookupError {
     /// The client wants a new token, and the fetch failed.
     #[error("no new client auth token is available")]
     NoNewToken(JuspayError),
+    /// The client accepts only a new token, and the customer has replaced too many; with the wait before
+    /// the next one.
+    #[error("the customer has replaced too many client auth tokens")]
+    RefreshLimited(Duration),
     /// Too many requests wait for a fetch (`server.max_waiting`).
     #[error("too many requests are waiting")]
     Overloaded,
@@ -179,6 +189,7 @@ impl LookupError {
             Self::Juspay(JuspayError::CustomerNotFound) => None,
             Self::Juspay(error) | Self::NoNewToken(error) => Some(error.cause()),
             Self::NotCached => Some("not_cached"),
+            Self::RefreshLimited(_) => Some("force_refresh_limit"),
             Self::Overloaded => Some("max_waiting"),
             Self::MaxInFlight => Some("max_in_flight"),
             Self::TooManyAtOnce => Some("customer_share"),
@@ -188,9 +199,11 @@ impl LookupError {
     /// Whether Juspay can't be called now, or doesn't respond in time.
     pub(super) const fn is_about_now(&self) -> bool {
         match self {
-            Self::NoNewToken(_) | Self::Overloaded | Self::MaxInFlight | Self::TooManyAtOnce => {
-                true
-            }
+            Self::NoNewToken(_)
+            | Self::RefreshLimited(_)
+            | Self::Overloaded
+            | Self::MaxInFlight
+            | Self::TooManyAtOnce => true,
             Self::Juspay(error) => matches!(
                 error,
                 JuspayError::Timeout
@@ -245,7 +258,7 @@ impl Shared {
         let forward = reason.forward();
         let failure = match outcome {
             FetchOutcome::Shared { entry, stored } => {
-                let is_new = !lookup.freshness.no_cache || self.rules.is_new(&entry, now);
+                let is_new = !lookup.freshness.no_cache || self.rules.is_new(&entry, lookup, now);
                 let is_usable = is_new && lookup.may_get(&entry, now);
                 if !is_usable || lookup.is_min_fresh_unmet(&entry, now) {
                     return None;
@@ -266,7 +279,9 @@ impl Shared {
                 if !lookup.may_get(entry, now) {
                     return None;
                 }
-                return Some(Ok(self.hit(entry, Some(detail), lookup, now)));
+                // The shared tier does not tell how long.
+                let wait = self.force_refresh_rate.map(Rate::interval).unwrap_or_default();
+                return Some(self.limited((entry, detail), wait, lookup, now));
             }
             FetchOutcome::Customer { entry, stored } => match entry.lifetime.phase(now) {
                 Phase::Stale if lookup.want_token => return None,
@@ -290,6 +305,21 @@ impl Shared {
         Some(self.not_fetched(reason, failure.into(), collapsed, lookup))
     }
 
+    /// The result if the customer may not replace its token now: the old one, unless it is of no use.
+    pub(super) fn limited(
+        &self,
+        (entry, detail): (&Arc<Entry>, Detail),
+        wait: Duration,
+        lookup: &Lookup,
+        now: Moment,
+    ) -> Result<Found, LookupError> {
+        if lookup.freshness.must_be_new {
+            self.count_fetch(Forward::Request, false);
+            return Err(LookupError::RefreshLimited(wait));
+        }
+        Ok(self.hit(entry, Some(detail), lookup, now))
+    }
+
     /// The result if the fetch failed or did not start.
     pub(super) fn not_fetched(
         &self,
@@ -311,6 +341,7 @@ impl Shared {
             LookupError::Juspay(_)
             | LookupError::NotCached
             | LookupError::NoNewToken(_)
+            | LookupError::RefreshLimited(_)
             | LookupError::Overloaded
             | LookupError::MaxInFlight
             | LookupError::TooManyAtOnce => error,
@@ -369,7 +400,8 @@ impl Found {
         detail: Option<Detail>,
         ttl: Duration,
     ) -> Self {
-        Self { body, source, detail, ttl, expires_in: None, link: None }
+        let refresh_after = Duration::ZERO;
+        Self { body, source, detail, ttl, expires_in: None, refresh_after, link: None }
     }
 
     /// A result with the entry's token, without a link.
@@ -381,7 +413,8 @@ impl Found {
         now: Moment,
     ) -> Self {
         let expires_in = entry.json.has_token().then(|| entry.lifetime.remaining(now));
-        Self { body: entry.json.with_token(), source, detail, ttl, expires_in, link: None }
+        let (body, refresh_after) = (entry.json.with_token(), entry.lifetime.refresh_after(now));
+        Self { body, source, detail, ttl, expires_in, refresh_after, link: None }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Detail, Forward, Lookup,
+    Detail, Forward, Freshness, Lookup,
     early_death::HandOutLimit,
     lifetime::Phase,
     store::{Entry, Slot},
@@ -133,12 +133,12 @@ impl PlanRules {
     /// Whether the entry satisfies `no-cache`: it was fetched moments ago, or its token was never
     /// served.
     fn satisfies_no_cache(&self, entry: &Entry, lookup: &Lookup, now: Moment) -> bool {
-        self.is_new(entry, now) || (lookup.want_token && entry.is_unused())
+        self.is_new(entry, lookup, now) || (lookup.want_token && entry.is_unused())
     }
 
-    /// Whether the entry was fetched moments ago.
-    pub(super) fn is_new(&self, entry: &Entry, now: Moment) -> bool {
-        entry.age(now) < self.min_age
+    /// Whether the entry was fetched moments ago, and the client's own token may be as young.
+    pub(super) fn is_new(&self, entry: &Entry, lookup: &Lookup, now: Moment) -> bool {
+        !lookup.freshness.must_be_new && entry.age(now) < self.min_age
     }
 
     /// Whether a fetch can't bring a longer life: the last fetch failed moments ago, or it brought
@@ -236,7 +236,11 @@ impl FetchReason {
         };
         let is_min_fresh = matches!(self, Self::MinFresh(..));
         let min_fresh = lookup.freshness.min_fresh.filter(|_| is_min_fresh);
-        let min_age = lookup.freshness.no_cache.then_some(rules.min_age);
+        let min_age = match lookup.freshness {
+            // Another replica may have returned even the youngest to this client.
+            Freshness { must_be_new: true, .. } => Some(Duration::ZERO),
+            Freshness { no_cache, .. } => no_cache.then_some(rules.min_age),
+        };
         Need {
             least_life: min_fresh.unwrap_or_default(),
             max_age: need.max_age.into_iter().chain(min_age).min(),

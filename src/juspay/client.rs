@@ -356,11 +356,6 @@ impl Inner {
         let segment = request.customer.path_segment().to_string();
         let url =
             format!("{}/customers/{segment}?options.get_client_auth_token=true", settings.base_url);
-        // The plain id where that is unambiguous, else percent-encoded: with a raw `%`, the ids `a
-        // b` and `a%20b` would get the same routing id.
-        let id = request.customer.as_str();
-        let is_plain = id.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'%');
-        let routing_id = if is_plain { id } else { &segment };
         // Avoids a copy per request.
         let constant = HeaderValue::from_static;
         let key = keys.secret(slot).ok_or(UNUSABLE_KEY)?;
@@ -374,7 +369,7 @@ impl Inner {
             .insert_header((header::ACCEPT, constant("application/json")))
             .insert_header((header::USER_AGENT, constant(crate::USER_AGENT)))
             .insert_header((MERCHANT_ID, settings.merchant_id.as_str()))
-            .insert_header((ROUTING_ID, routing_id));
+            .insert_header((ROUTING_ID, &*request.customer.routing_id()));
         if let Some(version) = &settings.api_version {
             http = http.insert_header((API_VERSION, version.as_str()));
         }

@@ -7,7 +7,7 @@ use super::Problem;
 /// Where a problem can occur.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Location {
-    /// `/me/customer`
+    /// The paths of the customer: `/me/…`.
     Customer,
     /// Any path of the public listener.
     Public,
@@ -71,8 +71,8 @@ locations! {
 }
 
 impl Problem {
-    /// One example of each problem that `/me/customer` can respond with.
-    pub fn on_customer_route() -> impl Iterator<Item = Self> {
+    /// One example of each problem that the paths of the customer can respond with.
+    pub fn on_customer_routes() -> impl Iterator<Item = Self> {
         Self::examples()
             .into_iter()
             .filter(|it| matches!(it.location(), Location::Customer | Location::Public))
@@ -110,7 +110,7 @@ mod tests {
             other.iter().map(String::as_str).collect::<Vec<_>>(),
             ["400 invalid_request", "404 not_found", "500 internal_error"]
         );
-        let customer = codes(Problem::on_customer_route().collect());
+        let customer = codes(Problem::on_customer_routes().collect());
         for code in [
             "400 invalid_request",
             "400 token_too_large",

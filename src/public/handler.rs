@@ -6,13 +6,16 @@
 use std::{panic::AssertUnwindSafe, rc::Rc, sync::Arc, time::Duration};
 
 use actix_http::{HttpMessage as _, Request};
-use actix_web::HttpResponse;
+use actix_web::{HttpResponse, web::Bytes};
 use futures_util::FutureExt as _;
+use tokio::task::spawn_local;
 
 use super::{
-    request::CustomerRequest,
+    cors::Cors,
+    request::{self, CustomerRequest, PublicRequest, ResponseKind},
     request_log::{InFlightRequest, RequestLog},
     response,
+    sdk_payload::{SdkPayloads, SdkRequest},
 };
 use crate::{
     auth::{AuthError, Authenticator, Caller},
@@ -40,6 +43,12 @@ pub struct Handler {
     pub id_form: CustomerIdForm,
     /// `cache.not_found_ttl`
     pub not_found_ttl: Duration,
+    /// `sdk.*`; `None`: no payloads.
+    pub sdk_payloads: Option<Arc<SdkPayloads>>,
+    /// `cors.origins`; `None`: no other origins.
+    pub cors: Option<Arc<Cors>>,
+    /// The path of `server.public_url`, without a slash at its end.
+    pub base_path: Arc<str>,
     /// `limits.per_customer`
     pub limit: Arc<CustomerRateLimit>,
     /// Counts, traces and logs requests.
@@ -67,7 +76,7 @@ impl Handler {
     /// Responds to any request of the public listener.
     pub async fn handle(&self, mut request: Request) -> HttpResponse {
         let body = request.take_payload();
-        let in_flight = self.log.start(&request);
+        let in_flight = self.log.start(&request, request::route(&request, &self.base_path));
         let respond = self.respond(&request, &in_flight);
         let (problem, response) = match catch_panic(respond, &in_flight).await {
             Ok(response) => (None, response),
@@ -77,7 +86,11 @@ impl Handler {
                 (Some(problem), response)
             }
         };
-        response::keep_unread_body(body, self.log.finish(&in_flight, problem.as_ref(), response))
+        let mut response = self.log.finish(&in_flight, problem.as_ref(), response);
+        if let Some(cors) = &self.cors {
+            cors.allow(request.headers(), response.headers_mut());
+        }
+        response::keep_unread_body(body, response)
     }
 
     async fn respond(
@@ -85,15 +98,28 @@ impl Handler {
         request: &Request,
         in_flight: &InFlightRequest,
     ) -> Result<HttpResponse, Problem> {
-        let wanted = CustomerRequest::parse(request)?;
+        let profile = self.sdk_payloads.as_ref().map(|it| it.profile);
+        let (route, has_cors) = (in_flight.route(), self.cors.is_some());
+        let PublicRequest { customer: wanted, response } =
+            PublicRequest::parse(request, route, profile, has_cors)?;
+        if let (ResponseKind::Options, Some(cors)) = (response, &self.cors) {
+            return Ok(cors.options(route, request.headers()));
+        }
         let caller = self.authenticate(request, in_flight).await?;
         self.limit.spend(caller.customer()).map_err(Problem::RateLimited)?;
+        if response == ResponseKind::Accepted {
+            self.prepare(wanted, &caller, in_flight);
+            return Ok(response::accepted(caller.next_nonce()));
+        }
         let memo = caller.memo::<Memo>();
         let plain = memo.as_deref().filter(|_| wanted.is_plain());
-        let found = match plain.and_then(|memo| self.linked(memo, in_flight)) {
+        let mut found = match plain.and_then(|memo| self.linked(memo, in_flight)) {
             Some(found) => found,
             None => Box::pin(self.look_up(wanted, &caller, memo, in_flight)).await?,
         };
+        if let ResponseKind::SdkPayload(request) = response {
+            found.body = self.sdk_payload(request, &found, &caller, in_flight)?;
+        }
         Ok(response::customer(found, caller.next_nonce()))
     }
 
@@ -124,6 +150,47 @@ impl Handler {
         found.ok()
     }
 
+    /// Looks up the customer in the background, so that its token is there when the app needs it. The
+    /// fetch logs a failure, and the app's next request gets the error.
+    fn prepare(&self, wanted: CustomerRequest, caller: &Caller, in_flight: &InFlightRequest) {
+        let lookup = self.lookup(wanted, caller, in_flight);
+        let (cache, api) = (self.cache.clone(), Rc::clone(&self.api));
+        spawn_local(async move { cache.get(&lookup, &api).await });
+    }
+
+    fn sdk_payload(
+        &self,
+        request: SdkRequest,
+        found: &Found,
+        caller: &Caller,
+        in_flight: &InFlightRequest,
+    ) -> Result<Bytes, Problem> {
+        let payloads = self.sdk_payloads.as_ref().ok_or(Problem::NotFound)?;
+        let audience = self.authenticator.audience(caller);
+        let body = payloads.body(request, (found, caller.customer()), audience);
+        body.ok_or_else(|| {
+            in_flight.failed("no_reference");
+            Problem::UpstreamInvalidResponse
+        })
+    }
+
+    fn lookup(
+        &self,
+        wanted: CustomerRequest,
+        caller: &Caller,
+        in_flight: &InFlightRequest,
+    ) -> Lookup {
+        Lookup {
+            customer: caller.customer().clone(),
+            want_token: wanted.want_token,
+            want_body: wanted.want_body,
+            freshness: wanted.freshness,
+            traceparent: in_flight.child_traceparent(),
+            trace: in_flight.trace(),
+            requester: self.log.requester(in_flight),
+        }
+    }
+
     /// Looks up the customer in the cache, which may wait for a fetch, and links it.
     async fn look_up(
         &self,
@@ -133,15 +200,7 @@ impl Handler {
         in_flight: &InFlightRequest,
     ) -> Result<Found, Problem> {
         let customer = caller.customer();
-        let lookup = Lookup {
-            customer: customer.clone(),
-            want_token: wanted.want_token,
-            want_body: wanted.want_body,
-            freshness: wanted.freshness,
-            traceparent: in_flight.child_traceparent(),
-            trace: in_flight.trace(),
-            requester: self.log.requester(in_flight),
-        };
+        let lookup = self.lookup(wanted, caller, in_flight);
         let found = self.cache.get(&lookup, &self.api);
         let found = self.authenticator.unless_revoked(caller, found).await;
         let found = found.map_err(|error| rejected(&error, in_flight))?;
@@ -211,7 +270,7 @@ mod tests {
         );
         for (path, route) in [("/me/customer", "/me/customer"), ("/elsewhere", "unmatched")] {
             let request = TestRequest::get().uri(path).to_request();
-            let in_flight = request_log.start(&request);
+            let in_flight = request_log.start(&request, request::route(&request, ""));
             let respond = async { panic!("on purpose") };
             let problem = catch_panic::<()>(respond, &in_flight).now_or_never().unwrap();
             let problem = problem.expect_err("a panic is a problem");

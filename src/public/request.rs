@@ -19,11 +19,16 @@ use actix_web::http::{
 };
 use percent_encoding::percent_decode_str;
 
-use super::request_log::Route;
-use crate::{cache::Freshness, net::Authority, problem::Problem};
-
-/// The one public path.
-pub(super) const ME_CUSTOMER: &str = "/me/customer";
+use super::{
+    request_log::Route,
+    sdk_payload::{SdkAction, SdkRequest},
+};
+use crate::{
+    cache::Freshness,
+    net::Authority,
+    problem::Problem,
+    settings::{Platform, SdkProfile},
+};
 
 /// Maximum length of a request target, in bytes. The targets of this service have less than 100.
 const MAX_TARGET: usize = 8192;
@@ -37,34 +42,86 @@ const WHITE_SPACE: [char; 2] = [' ', '\t'];
 const MALFORMED_CACHE_CONTROL: Problem =
     Problem::InvalidRequest("The Cache-Control header is malformed.");
 
-/// A well-formed `GET` or `HEAD` of `/me/customer`.
+/// A well-formed request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PublicRequest {
+    pub(super) customer: CustomerRequest,
+    pub(super) response: ResponseKind,
+}
+
+/// What the client gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ResponseKind {
+    /// `GET /me/customer`: the customer.
+    Customer,
+    /// `GET /me/sdk-payload`: what the app passes to Juspay's SDK.
+    SdkPayload(SdkRequest),
+    /// `POST /me/prepare`: nothing, and does not wait for the customer.
+    Accepted,
+    /// `OPTIONS`: the methods of the route, for a browser (CORS).
+    Options,
+}
+
+/// What the client wants from the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct CustomerRequest {
     /// `options.get_client_auth_token`, true by default.
     pub(super) want_token: bool,
-    /// False for `HEAD`.
+    /// Whether the response has a body: only then the client gets the token.
     pub(super) want_body: bool,
     pub(super) freshness: Freshness,
 }
 
-impl CustomerRequest {
-    pub(super) fn parse(request: &Request) -> Result<Self, Problem> {
+impl PublicRequest {
+    /// Parses a request of `route`. Without `sdk.profile`, there is no `/me/sdk-payload`; without
+    /// `cors.origins`, no `OPTIONS`.
+    pub(super) fn parse(
+        request: &Request,
+        route: Route,
+        profile: Option<SdkProfile>,
+        has_cors: bool,
+    ) -> Result<Self, Problem> {
         let headers = request.headers();
         check_target(request.method(), request.uri(), headers)?;
-        if route(request) == Route::Unmatched {
+        let methods = route.methods(has_cors).ok_or(Problem::NotFound)?;
+        if route == Route::MeSdkPayload && profile.is_none() {
             return Err(Problem::NotFound);
         }
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            return Err(Problem::MethodNotAllowed("GET, HEAD"));
+        if !methods.split(", ").any(|method| request.method() == method) {
+            return Err(Problem::MethodNotAllowed(methods));
         }
         if has_body(headers) {
             return Err(Problem::BodyNotAllowed);
         }
-        let want_token = parse_query(request.uri().query().unwrap_or_default())?;
-        let want_body = *request.method() != Method::HEAD;
-        Ok(Self { want_token, want_body, freshness: parse_cache_control(headers)? })
+        let mut customer = CustomerRequest {
+            want_token: true,
+            want_body: *request.method() == Method::GET,
+            freshness: Freshness::default(),
+        };
+        if *request.method() == Method::OPTIONS {
+            return Ok(Self { customer, response: ResponseKind::Options });
+        }
+        let options = Options::parse(request.uri().query().unwrap_or_default())?;
+        customer.freshness = parse_cache_control(headers)?;
+        let response = match (route, profile) {
+            (Route::MeSdkPayload, Some(profile)) => {
+                let sdk_request = options.sdk_request(profile)?;
+                let is_update = sdk_request.action == SdkAction::UpdateAuth;
+                customer.freshness.no_cache |= is_update;
+                customer.freshness.must_be_new = is_update;
+                ResponseKind::SdkPayload(sdk_request)
+            }
+            (Route::MePrepare, _) => ResponseKind::Accepted,
+            _ => {
+                customer.want_token = options.want_token.unwrap_or(true);
+                ResponseKind::Customer
+            }
+        };
+        Ok(Self { customer, response })
     }
+}
 
+impl CustomerRequest {
     /// Whether a fresh entry of the cache satisfies the request as it is.
     pub(super) fn is_plain(self) -> bool {
         self == Self { want_token: true, want_body: true, freshness: Freshness::default() }
@@ -72,16 +129,19 @@ impl CustomerRequest {
 }
 
 /// The route of a request, also of a malformed one. `/me/%63ustomer` is `/me/customer`.
-pub(super) fn route(request: &Request) -> Route {
+///
+/// `base_path` is the path of `server.public_url`, which a proxy may have removed from the target, or not.
+pub(super) fn route(request: &Request, base_path: &str) -> Route {
     let path = request.path();
-    let is_customer = path == ME_CUSTOMER || (path.contains('%') && decodes_to_me_customer(path));
-    if is_customer { Route::MeCustomer } else { Route::Unmatched }
+    let path = path.strip_prefix(base_path).unwrap_or(path);
+    let is = |known: &str| path == known || (path.contains('%') && decodes_to(path, known));
+    Route::ME.into_iter().find(|route| route.path().is_some_and(is)).unwrap_or(Route::Unmatched)
 }
 
 /// Decodes each segment: an encoded slash separates none (RFC 3986 §2.2).
-fn decodes_to_me_customer(path: &str) -> bool {
+fn decodes_to(path: &str, known: &str) -> bool {
     let segments = path.split('/').map(|it| Cow::from(percent_decode_str(it)));
-    segments.eq(ME_CUSTOMER.split('/').map(|it| Cow::Borrowed(it.as_bytes())))
+    segments.eq(known.split('/').map(|it| Cow::Borrowed(it.as_bytes())))
 }
 
 /// Rejects a target, method or host that is ambiguous or too long.
@@ -131,29 +191,69 @@ fn has_body(headers: &HeaderMap) -> bool {
         || headers.get_all(CONTENT_LENGTH).any(|length| length != "0")
 }
 
-/// Parses the query's options, which have Juspay's names, into whether the client wants a token.
-/// Other options are ignored.
-fn parse_query(query: &str) -> Result<bool, Problem> {
-    let mut want_token = None;
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        match (&*name, &*value) {
-            ("options.get_client_auth_token", "true" | "false") if want_token.is_none() => {
-                want_token = Some(value == "true");
+/// The query's options. Other ones are ignored.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Options {
+    /// `options.get_client_auth_token`, which has Juspay's name.
+    want_token: Option<bool>,
+    /// `action` and `platform`, which count only for `/me/sdk-payload`. `Err` if invalid.
+    action: Option<Result<SdkAction, ()>>,
+    platform: Option<Result<Platform, ()>>,
+}
+
+impl Options {
+    fn parse(query: &str) -> Result<Self, Problem> {
+        let mut options = Self::default();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            match (&*name, &*value) {
+                ("options.get_client_auth_token", "true" | "false")
+                    if options.want_token.is_none() =>
+                {
+                    options.want_token = Some(value == "true");
+                }
+                ("options.get_client_auth_token", _) => {
+                    return Err(Problem::InvalidRequest(
+                        "options.get_client_auth_token must be true or false, and occur at most once.",
+                    ));
+                }
+                ("access_token", _) => {
+                    return Err(Problem::InvalidRequest(
+                        "Send the access token in the Authorization header, not in the query.",
+                    ));
+                }
+                ("action", action) => {
+                    let is_first = options.action.is_none();
+                    options.action = Some(SdkAction::named(action).filter(|_| is_first).ok_or(()));
+                }
+                ("platform", platform) => {
+                    let is_first = options.platform.is_none();
+                    let known = Platform::ALL.into_iter().find(|it| it.name() == platform);
+                    options.platform = Some(known.filter(|_| is_first).ok_or(()));
+                }
+                _ => {}
             }
-            ("options.get_client_auth_token", _) => {
-                return Err(Problem::InvalidRequest(
-                    "options.get_client_auth_token must be true or false, and occur at most once.",
-                ));
-            }
-            ("access_token", _) => {
-                return Err(Problem::InvalidRequest(
-                    "Send the access token in the Authorization header, not in the query.",
-                ));
-            }
-            _ => {}
         }
+        Ok(options)
     }
-    Ok(want_token.unwrap_or(true))
+
+    /// The options of `/me/sdk-payload`.
+    fn sdk_request(&self, profile: SdkProfile) -> Result<SdkRequest, Problem> {
+        let Some(Ok(action)) = self.action else {
+            return Err(Problem::InvalidRequest(
+                "action must be initiate, process or updateAuth, and occur once.",
+            ));
+        };
+        let platform = self.platform.transpose().map_err(|()| {
+            Problem::InvalidRequest("platform must be android, ios or web, and occur at most once.")
+        })?;
+        if profile == SdkProfile::Ec && action != SdkAction::Process {
+            return Err(Problem::InvalidRequest(
+                "The Express Checkout SDK takes the client auth token in process only. The app makes \
+                 its initiate payload itself.",
+            ));
+        }
+        Ok(SdkRequest { action, platform })
+    }
 }
 
 /// Parses the directives of `Cache-Control` (RFC 9111 §5.2.1) that this service supports: `min-fresh`,
@@ -270,7 +370,8 @@ mod tests {
             ("options.get_client_auth_token=false", false),
             ("utm=1&options%2Eget_client_auth_token=false&x", false),
         ] {
-            assert_eq!(parse_query(query), Ok(want_token), "{query}");
+            let options = Options::parse(query).unwrap();
+            assert_eq!(options.want_token.unwrap_or(true), want_token, "{query}");
         }
     }
 
@@ -284,7 +385,7 @@ mod tests {
             "access_token=x",
             "a=b&access_token",
         ] {
-            let rejected = parse_query(query);
+            let rejected = Options::parse(query);
             assert!(matches!(rejected, Err(Problem::InvalidRequest(_))), "{query}: {rejected:?}");
         }
     }

@@ -20,7 +20,7 @@ use actix_web::{
 pub(super) use self::counts::Route;
 use self::counts::{Counts, OK};
 use super::{
-    request::{self, MAX_METHOD, ME_CUSTOMER},
+    request::MAX_METHOD,
     request_id::{REQUEST_ID, RequestId},
 };
 use crate::{
@@ -101,16 +101,16 @@ impl RequestLog {
     }
 
     /// Starts the request's time and span.
-    pub(super) fn start(&self, request: &Request) -> InFlightRequest {
+    pub(super) fn start(&self, request: &Request, route: Route) -> InFlightRequest {
         let headers = request.headers();
         let traceparent = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
         let trace = traceparent.and_then(TraceContext::parse);
         InFlightRequest {
             now: self.clock.moment(),
-            route: request::route(request),
+            route,
             method: request.method().clone(),
             request_id: RequestId::of(headers),
-            span: server_span::start(&self.tracer, request, trace.as_ref()),
+            span: server_span::start(&self.tracer, request, route, trace.as_ref()),
             trace,
             caller: OnceCell::new(),
             customer_ref: Cell::new(None),
@@ -190,6 +190,10 @@ impl InFlightRequest {
         self.now
     }
 
+    pub(super) const fn route(&self) -> Route {
+        self.route
+    }
+
     pub(super) fn request_id(&self) -> &str {
         self.request_id.as_str()
     }
@@ -225,7 +229,12 @@ impl InFlightRequest {
     }
 
     pub(super) fn panicked(&self) {
-        self.cause.set(Some(PANIC));
+        self.failed(PANIC);
+    }
+
+    /// Records why the response can't be made.
+    pub(super) fn failed(&self, cause: &'static str) {
+        self.cause.set(Some(cause));
     }
 
     /// The client's trace, or the one that starts here.
@@ -251,7 +260,7 @@ impl InFlightRequest {
 
     fn end_span(&self, status: StatusCode, code: &'static str) {
         let attributes = server_span::Attributes {
-            route: (self.route == Route::MeCustomer).then_some(ME_CUSTOMER),
+            route: self.route.path(),
             status,
             code,
             cache: Some(self.cache.get()).filter(|cache| *cache != NO_LOOKUP),

@@ -45,6 +45,16 @@ pub(super) fn customer(found: Found, next_nonce: Option<&str>) -> HttpResponse {
     response
 }
 
+/// A 202 without a body: the customer is in the cache, or will be.
+pub(super) fn accepted(next_nonce: Option<&str>) -> HttpResponse {
+    let mut response = HttpResponse::Accepted().finish();
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(nonce) = next_nonce {
+        problem::set_dpop_nonce(&mut response, nonce);
+    }
+    response
+}
+
 /// `Cache-Status` (RFC 9211): either `hit` or `fwd`. `ttl` is how many more seconds the cache
 /// returns this token.
 fn cache_status(found: &Found) -> HeaderValue {
@@ -152,6 +162,7 @@ mod tests {
                 detail,
                 ttl: Duration::from_millis(780_999),
                 expires_in: None,
+                refresh_after: Duration::ZERO,
                 link: None,
             };
             assert_eq!(cache_status(&found), format!("juspay-bff; {text}"));

@@ -10,7 +10,7 @@ use super::{
     auth::{gateway, issuer},
     duration, juspay,
     reader::Reader,
-    server, traces,
+    sdk, server, traces,
 };
 
 /// Reports every conflict.
@@ -30,6 +30,7 @@ pub(super) fn check(settings: &Settings, reader: &mut Reader<'_>) {
     issuer::check(auth, juspay.customer_id_form, reader);
     gateway::check(auth, &server.listen, reader);
     shared.check(reader);
+    sdk::check(settings, reader);
 }
 
 impl Reader<'_> {

@@ -275,7 +275,7 @@ fn not_https(address: &WebAddress<'_>) -> Option<Violation> {
 }
 
 /// Visible ASCII (RFC 9110 §5.5). None of these values contains a space.
-fn header_value(text: &str) -> Result<String, Violation> {
+pub(super) fn header_value(text: &str) -> Result<String, Violation> {
     let fix = "write it as Juspay shows it, in ASCII and without spaces";
     if text.is_empty() {
         Err(Violation::new("is empty", "write a value, or remove the setting"))

@@ -14,6 +14,12 @@ pub struct Rate {
 }
 
 impl Rate {
+    /// The time from one request to the next, once a burst is used up.
+    #[must_use]
+    pub fn interval(self) -> Duration {
+        self.per.checked_div(self.count.get()).unwrap_or(self.per)
+    }
+
     /// Requests per second.
     #[must_use]
     pub fn per_second(&self) -> f64 {

@@ -9,6 +9,8 @@ use std::{
 };
 
 pub use self::tls::{ClientAuth, ServerTls};
+use crate::net::UrlParts;
+
 use super::{
     address::{WebAddress, no_query},
     fault::Violation,
@@ -88,6 +90,13 @@ impl Server {
             shutdown_grace: reader.duration("server.shutdown_grace", grace),
             tls: ServerTls::read(reader),
         }
+    }
+
+    /// The path of `server.public_url`, without a slash at its end.
+    #[must_use]
+    pub fn base_path(&self) -> &str {
+        let parts = self.public_url.as_deref().and_then(UrlParts::split);
+        parts.map_or("", |parts| parts.base_path())
     }
 
     /// No two listeners may have the same address.

@@ -6,6 +6,7 @@ mod gateway;
 mod hmac;
 mod introspection;
 mod messages;
+mod sdk;
 mod secrets;
 mod shared;
 mod tls;
@@ -140,12 +141,15 @@ fn default_file_documents_every_key_and_no_other() {
     assert_eq!(documented, reader.known().map(str::to_owned).collect());
 }
 
+/// Tables whose keys the operator chooses.
+const FREE_TABLES: [&str; 3] = ["client_id_by_audience", "extra", "required_claims"];
+
 fn keys(at: &str, table: &toml::Table) -> BTreeSet<String> {
     let path = |name: &str| if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") };
     table
         .iter()
         .flat_map(|(name, value)| match value.as_table() {
-            Some(inner) if name != "required_claims" => keys(&path(name), inner),
+            Some(inner) if !FREE_TABLES.contains(&name.as_str()) => keys(&path(name), inner),
             _ => BTreeSet::from([path(name)]),
         })
         .collect()

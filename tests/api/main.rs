@@ -13,9 +13,11 @@
 
 mod admin;
 mod auth;
+mod base_path;
 mod blocking_files;
 mod caching;
 mod commands;
+mod cors;
 mod customer;
 mod directives;
 mod doctor;
@@ -28,9 +30,11 @@ mod json_format;
 mod loopback;
 mod manifests;
 mod outage;
+mod prepare;
 mod recorded;
 mod resilience;
 mod revocations;
+mod sdk_payload;
 mod secrets;
 mod settings;
 mod shutdown;

@@ -1,7 +1,7 @@
 //! Random sequences of events: clock changes, behaviors of Juspay, purges, requests with any directives,
 //! disconnecting clients. The promises hold after each step.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use jiff::SignedDuration;
 use juspay_bff::{
@@ -37,11 +37,20 @@ enum Step {
 
 type Client = JoinHandle<Result<Found, LookupError>>;
 
+/// A request without a response yet.
+struct Waiting {
+    lookup: Lookup,
+    /// The tokens that were returned before it arrived.
+    returned: HashSet<String>,
+    client: Client,
+}
+
 #[derive(Default)]
 struct Totals {
     responses: u64,
     disconnects: u64,
     tokens: u64,
+    returned: HashSet<String>,
 }
 
 proptest! {
@@ -88,27 +97,35 @@ fn behaviors() -> impl Strategy<Value = Behavior> {
 fn lookups() -> impl Strategy<Value = Lookup> {
     let min_fresh = proptest::option::of(select(vec![0, 40, 100, 200, 700, 890, 10_000]));
     let flag = || prop::bool::weighted(0.25);
-    let parts = (select(CUSTOMERS.to_vec()), flag(), min_fresh, flag(), flag());
-    parts.prop_map(|(customer, without_token, min_fresh, no_cache, only_if_cached)| {
-        let min_fresh = min_fresh.map(secs);
-        let freshness = Freshness { min_fresh, no_cache, only_if_cached };
+    let new_token = prop_oneof![
+        6 => Just((false, false)),
+        1 => Just((true, false)),
+        1 => Just((true, true)),
+    ];
+    let parts = (select(CUSTOMERS.to_vec()), flag(), min_fresh, new_token, flag());
+    parts.prop_map(|(customer, without_token, min_fresh, new_token, only_if_cached)| {
+        let (min_fresh, (no_cache, must_be_new)) = (min_fresh.map(secs), new_token);
+        let freshness = Freshness { min_fresh, no_cache, must_be_new, only_if_cached };
         Lookup { want_token: !without_token, freshness, ..lookup(customer) }
     })
 }
 
 async fn play(steps: Vec<Step>) {
     let stage = Stage::new(Behavior::succeeds(900));
-    let mut waiting: Vec<(Lookup, Client)> = Vec::new();
+    let mut waiting: Vec<Waiting> = Vec::new();
     let mut totals = Totals::default();
     for step in steps {
         match step {
             Step::Advance(time) => stage.world.clock.advance(time),
             Step::JumpWall(by) => stage.world.clock.jump_wall(SignedDuration::from_secs(by)),
             Step::SetBehavior(behavior) => stage.juspay.set_behavior(behavior),
-            Step::Request(lookup) => waiting.push((lookup.clone(), stage.client(lookup))),
+            Step::Request(lookup) => {
+                let client = stage.client(lookup.clone());
+                waiting.push(Waiting { lookup, returned: totals.returned.clone(), client });
+            }
             Step::Disconnect if waiting.is_empty() => {}
             Step::Disconnect => {
-                waiting.remove(0).1.abort();
+                waiting.remove(0).client.abort();
                 totals.disconnects += 1;
             }
             Step::Purge(customer) => drop(stage.world.cache.purge(&id(customer))),
@@ -125,17 +142,21 @@ async fn play(steps: Vec<Step>) {
         settle().await;
         check_responses(&stage, &mut waiting, &mut totals).await;
     }
-    assert!(waiting.is_empty(), "{waiting:?}");
+    assert!(waiting.is_empty(), "{:?}", waiting[0].lookup);
     check_counts(&stage, &totals);
 }
 
-async fn check_responses(stage: &Stage, waiting: &mut Vec<(Lookup, Client)>, totals: &mut Totals) {
+async fn check_responses(stage: &Stage, waiting: &mut Vec<Waiting>, totals: &mut Totals) {
     assert!(stage.juspay.max_running_per_customer() <= 1, "P4");
-    for (lookup, client) in waiting.extract_if(.., |(_, client)| client.is_finished()) {
+    for waiting in waiting.extract_if(.., |it| it.client.is_finished()) {
         totals.responses += 1;
-        if let Ok(found) = client.await.expect("P7: no panic") {
-            totals.tokens += u64::from(token(&found).is_some());
-            check(stage, &lookup, &found);
+        if let Ok(found) = waiting.client.await.expect("P7: no panic") {
+            check(stage, &waiting.lookup, &found);
+            let Some(token) = token(&found) else { continue };
+            totals.tokens += 1;
+            let is_old = waiting.returned.contains(&token);
+            assert!(!(is_old && waiting.lookup.freshness.must_be_new), "{found:?}");
+            totals.returned.insert(token);
         }
     }
 }
@@ -156,7 +177,8 @@ fn check(stage: &Stage, lookup: &Lookup, found: &Found) {
     let is_unmet = lookup.freshness.min_fresh.is_some_and(|least| left < least);
     let is_limited = found.detail == Some(Detail::RefreshLimited);
     assert!(is_limited || (found.detail == Some(Detail::MinFreshUnmet)) == is_unmet, "{found:?}");
-    assert!(!is_limited || lookup.freshness.no_cache, "{found:?}");
+    let Freshness { no_cache, must_be_new, .. } = lookup.freshness;
+    assert!(!is_limited || (no_cache && !must_be_new), "{found:?}");
     if lookup.freshness.only_if_cached {
         assert_eq!(found.source, Source::Hit);
     }

@@ -125,7 +125,12 @@ const fn row(
 /// Without directives.
 const PLAIN: Request = Request {
     want_token: true,
-    freshness: Freshness { min_fresh: None, no_cache: false, only_if_cached: false },
+    freshness: Freshness {
+        min_fresh: None,
+        no_cache: false,
+        must_be_new: false,
+        only_if_cached: false,
+    },
 };
 
 impl Request {

@@ -110,6 +110,7 @@ pub(super) fn juspay_error(error: LookupError) -> JuspayError {
         LookupError::Juspay(error) => error,
         other @ (LookupError::NotCached
         | LookupError::NoNewToken(_)
+        | LookupError::RefreshLimited(_)
         | LookupError::Overloaded
         | LookupError::MaxInFlight
         | LookupError::TooManyAtOnce) => panic!("{other}"),

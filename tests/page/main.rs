@@ -2,7 +2,8 @@
 //!
 //! `browser` controls Chromium, and `opened` is the page with a service that uses the real clock.
 //! `numbers` tests the values on the page, `faults` and `attention` what it reports about faults,
-//! `access` the admin token and other origins, and `appearance` layout and accessibility.
+//! `access` the admin token and other origins, `appearance` layout and accessibility, and `cors` the public
+//! listener with pages of other origins.
 
 #![expect(
     clippy::unwrap_used,
@@ -17,6 +18,7 @@ mod access;
 mod appearance;
 mod attention;
 mod browser;
+mod cors;
 mod faults;
 mod numbers;
 mod opened;

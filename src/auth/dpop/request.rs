@@ -1,7 +1,7 @@
 //! The parts of a request that DPoP needs: the proof, and the method and address that it must be made for.
 
 use super::target::Target;
-use crate::auth::error::ProofFault;
+use crate::{auth::error::ProofFault, net::UrlParts};
 
 /// Maximum length of a proof, in bytes. With the largest RSA key it has about 4,000.
 const MAX_PROOF_BYTES: usize = 8192;
@@ -45,7 +45,11 @@ impl DpopRequest {
     /// The requested address: below `public_url` if it is set, otherwise the one in the request.
     pub(super) fn target(&self, public_url: Option<&str>) -> Option<Target> {
         if let Some(url) = public_url {
-            return Target::parse(&format!("{}{}", url.trim_end_matches('/'), self.path));
+            // A proxy may have removed the path of `public_url` from the target, or not.
+            let base = UrlParts::split(url).map_or("", |parts| parts.base_path());
+            let below = self.path.strip_prefix(base).filter(|rest| rest.starts_with('/'));
+            let path = below.unwrap_or(&self.path);
+            return Target::parse(&format!("{}{path}", url.trim_end_matches('/')));
         }
         let scheme = if self.secure { "https" } else { "http" };
         Target::parse(&format!("{scheme}://{}{}", self.host.as_deref()?, self.path))
@@ -96,6 +100,14 @@ mod tests {
             let request = DpopRequest::new("GET", secure, host, "/me/customer", [].into_iter());
             let expected = expected.map(|text| Target::parse(text).unwrap());
             assert!(request.target(public) == expected, "{secure} {host:?} {public:?}");
+        }
+        for (path, public, expected) in [
+            ("/c/me/customer", "https://b/c", "https://b/c/me/customer"),
+            ("/c/me/customer", "https://b/c/", "https://b/c/me/customer"),
+            ("/cd/me/customer", "https://b/c", "https://b/c/cd/me/customer"),
+        ] {
+            let request = DpopRequest::new("GET", true, Some("a"), path, [].into_iter());
+            assert!(request.target(Some(public)) == Target::parse(expected), "{path} {public}");
         }
     }
 }

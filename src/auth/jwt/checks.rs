@@ -116,6 +116,8 @@ pub(in crate::auth) struct Accepted {
     pub(in crate::auth) end: Timestamp,
     /// RFC 7638 thumbprint of the key that the client must prove possession of.
     pub(in crate::auth) bound_to: Option<Sha256>,
+    /// The index of the accepted audience that the token names.
+    pub(in crate::auth) audience: Option<u16>,
 }
 
 /// Why a token names no usable customer. Shown only to operators.
@@ -179,6 +181,7 @@ impl Claims {
                 Source::Introspection => end,
             },
             bound_to: self.bound_to(context)?,
+            audience: self.audience(context.rules)?.and_then(|index| index.try_into().ok()),
         })
     }
 
@@ -194,7 +197,7 @@ impl Claims {
             ClaimCheck::Issuer if !self.members.has("iss") => {}
             ClaimCheck::Issuer => self.check_issuer(rules)?,
             ClaimCheck::Subject => self.check_subject()?,
-            ClaimCheck::Audience => self.check_audience(rules)?,
+            ClaimCheck::Audience => self.audience(rules).map(drop)?,
             ClaimCheck::Confirmation => self.bound_to(context).map(drop)?,
             ClaimCheck::TokenType => self.check_token_type(context)?,
             ClaimCheck::RequiredClaims => {
@@ -227,22 +230,22 @@ impl Claims {
         }
     }
 
-    /// Checks the audience. An ID token for several audiences must also have been issued to one of
-    /// the accepted clients (OpenID Connect Core §3.1.3.7).
-    fn check_audience(&self, rules: &Rules) -> Result<(), Reason> {
+    /// The index of the accepted audience, if one is required. An ID token for several audiences must
+    /// also have been issued to one of the accepted clients (OpenID Connect Core §3.1.3.7).
+    fn audience(&self, rules: &Rules) -> Result<Option<usize>, Reason> {
         let accepted = &rules.settings.audiences;
-        match &rules.settings.audience_claim {
-            AudienceClaim::Aud if self.may_lack_audience(rules) => return Ok(()),
-            AudienceClaim::Aud => self.check_aud(accepted)?,
-            AudienceClaim::Named(claim) => self.check_single_valued(claim, accepted)?,
-            AudienceClaim::None => (),
-        }
+        let audience = match &rules.settings.audience_claim {
+            AudienceClaim::Aud if self.may_lack_audience(rules) => return Ok(None),
+            AudienceClaim::Aud => Some(self.aud(accepted)?),
+            AudienceClaim::Named(claim) => Some(self.single_valued(claim, accepted)?),
+            AudienceClaim::None => None,
+        };
         let aud = self.members.get("aud").and_then(Value::as_array);
         let has_several = aud.is_some_and(|aud| aud.len() > 1);
         if rules.settings.accepts_id_tokens && has_several {
-            return self.check_single_valued("azp", accepted).map_err(|_| Reason::Audience);
+            return self.single_valued("azp", accepted).map(Some).map_err(|_| Reason::Audience);
         }
-        Ok(())
+        Ok(audience)
     }
 
     /// `introspection_allow_no_audience`
@@ -252,27 +255,22 @@ impl Claims {
         is_response && introspection.allow_no_audience && !self.members.has("aud")
     }
 
-    /// Checks that `aud` contains an accepted audience.
-    pub(super) fn check_aud(&self, accepted: &[String]) -> Result<(), Reason> {
+    /// The index of the first accepted audience in `aud`.
+    pub(super) fn aud(&self, accepted: &[String]) -> Result<usize, Reason> {
         let audiences = match self.members.get("aud") {
             Some(Value::Array(audiences)) => audiences.as_slice(),
             Some(audience @ Value::String(_)) => std::slice::from_ref(audience),
             _ => return Err(Reason::Claims),
         };
         let audiences: Option<Vec<&str>> = audiences.iter().map(Value::as_str).collect();
-        let is_ours = |audience| accepted.iter().any(|accepted| accepted == audience);
-        if audiences.ok_or(Reason::Claims)?.into_iter().any(is_ours) {
-            Ok(())
-        } else {
-            Err(Reason::Audience)
-        }
+        let mut audiences = audiences.ok_or(Reason::Claims)?.into_iter();
+        audiences.find_map(|audience| index_in(accepted, audience)).ok_or(Reason::Audience)
     }
 
-    /// Checks that another claim is an accepted audience. Only `aud` may be a list.
-    fn check_single_valued(&self, claim: &str, accepted: &[String]) -> Result<(), Reason> {
+    /// The index of the accepted audience that another claim is. Only `aud` may be a list.
+    fn single_valued(&self, claim: &str, accepted: &[String]) -> Result<usize, Reason> {
         let audience = self.text(claim).ok_or(Reason::Claims)?;
-        let is_ours = accepted.iter().any(|accepted| accepted == audience);
-        if is_ours { Ok(()) } else { Err(Reason::Audience) }
+        index_in(accepted, audience).ok_or(Reason::Audience)
     }
 
     /// The thumbprint of the key that the client must prove possession of (RFC 7800 §3.1, RFC 9449
@@ -396,6 +394,10 @@ impl Claims {
         clients.any(|client| is_it(&client))
             || rules.settings.audiences.iter().any(|audience| is_it(audience))
     }
+}
+
+fn index_in(accepted: &[String], audience: &str) -> Option<usize> {
+    accepted.iter().position(|accepted| accepted == audience)
 }
 
 /// `jkt`, if it is the only member. The service can prove no other confirmation method.

@@ -48,7 +48,7 @@ impl Claims {
             &settings.logout_audiences
         };
         self.check(ClaimCheck::Subject, &context)?;
-        self.check_aud(clients).map_err(AuthError::from)?;
+        self.aud(clients).map_err(AuthError::from)?;
         if !self.has_logout_event() {
             return Err(LogoutError::NoEvent);
         }

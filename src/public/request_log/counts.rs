@@ -8,7 +8,6 @@ use prometheus::{Histogram, IntCounter};
 use crate::{
     metrics::{self, Http, Metrics, Series as _},
     problem::Problem,
-    public::request::ME_CUSTOMER,
 };
 
 /// The label of a successful response.
@@ -18,13 +17,40 @@ pub(super) const OK: &str = "ok";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::public) enum Route {
     MeCustomer,
+    MeSdkPayload,
+    MePrepare,
     Unmatched,
 }
 
 impl Route {
+    /// The routes of this service.
+    pub(in crate::public) const ME: [Self; 3] =
+        [Self::MeCustomer, Self::MeSdkPayload, Self::MePrepare];
+
+    /// The path, if it is one of this service.
+    pub(in crate::public) const fn path(self) -> Option<&'static str> {
+        match self {
+            Self::MeCustomer | Self::MeSdkPayload | Self::MePrepare => Some(self.label()),
+            Self::Unmatched => None,
+        }
+    }
+
+    /// The methods, as in `Allow`, if the path is one of this service.
+    pub(in crate::public) const fn methods(self, has_options: bool) -> Option<&'static str> {
+        match (self, has_options) {
+            (Self::MeCustomer | Self::MeSdkPayload, false) => Some("GET, HEAD"),
+            (Self::MeCustomer | Self::MeSdkPayload, true) => Some("GET, HEAD, OPTIONS"),
+            (Self::MePrepare, false) => Some("POST"),
+            (Self::MePrepare, true) => Some("POST, OPTIONS"),
+            (Self::Unmatched, _) => None,
+        }
+    }
+
     metrics::labels! {
         pub(in crate::public) const fn label(self) in LABELS {
-            Self::MeCustomer => ME_CUSTOMER,
+            Self::MeCustomer => "/me/customer",
+            Self::MeSdkPayload => "/me/sdk-payload",
+            Self::MePrepare => "/me/prepare",
             Self::Unmatched => "unmatched",
         }
     }
@@ -44,10 +70,18 @@ impl Counts {
     pub(super) fn new(metrics: &Metrics) -> Self {
         let Http { requests, duration, .. } = &metrics.http;
         duration.initialize(Route::LABELS.iter().copied());
-        let problems = Problem::on_customer_route().map(|problem| (Route::MeCustomer, problem));
+        let problems = Route::ME
+            .into_iter()
+            .flat_map(|route| Problem::on_customer_routes().map(move |problem| (route, problem)));
         let others = Problem::on_other_routes().map(|problem| (Route::Unmatched, problem));
-        for (route, problem) in problems.chain(others) {
+        let off = (Route::MeSdkPayload, Problem::NotFound);
+        for (route, problem) in problems.chain(others).chain([off]) {
             requests.create(&[route.label(), &problem.status().to_string(), problem.code()]);
+        }
+        let ok = [(Route::MeSdkPayload, "200"), (Route::MePrepare, "202")];
+        let preflights = Route::ME.map(|route| (route, "204"));
+        for (route, status) in ok.into_iter().chain(preflights) {
+            requests.create(&[route.label(), status, OK]);
         }
         let route = Route::MeCustomer.label();
         Self {

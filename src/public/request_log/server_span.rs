@@ -3,9 +3,10 @@
 use actix_http::Request;
 use actix_web::http::{Method, StatusCode};
 
+use super::counts::Route;
 use crate::{
     connection_info::ConnectionInfo,
-    public::{request::ME_CUSTOMER, request_id::RequestId},
+    public::request_id::RequestId,
     traces::{Kind, Span, TraceContext, Tracer},
 };
 
@@ -20,10 +21,15 @@ pub(super) struct Attributes<'a> {
 }
 
 /// Starts the span if the request is sampled.
-pub(super) fn start(tracer: &Tracer, request: &Request, trace: Option<&TraceContext>) -> Span {
+pub(super) fn start(
+    tracer: &Tracer,
+    request: &Request,
+    route: Route,
+    trace: Option<&TraceContext>,
+) -> Span {
     let Some(trace) = tracer.draw(trace) else { return Span::default() };
     let method = known_method(request.method());
-    let span = trace.begin(name(method, request.path()), Kind::Server);
+    let span = trace.begin(name(method, route), Kind::Server);
     let is_encrypted = request.conn_data::<ConnectionInfo>().is_some_and(|it| it.tls);
     span.set("http.request.method", method);
     span.set("url.scheme", if is_encrypted { "https" } else { "http" });
@@ -50,10 +56,16 @@ pub(super) fn end(span: &Span, response: &Attributes<'_>) {
     span.end();
 }
 
-fn name(method: &'static str, path: &str) -> &'static str {
-    match (method, path) {
-        ("GET", ME_CUSTOMER) => "GET /me/customer",
-        ("HEAD", ME_CUSTOMER) => "HEAD /me/customer",
+fn name(method: &'static str, route: Route) -> &'static str {
+    match (method, route) {
+        ("GET", Route::MeCustomer) => "GET /me/customer",
+        ("HEAD", Route::MeCustomer) => "HEAD /me/customer",
+        ("OPTIONS", Route::MeCustomer) => "OPTIONS /me/customer",
+        ("GET", Route::MeSdkPayload) => "GET /me/sdk-payload",
+        ("HEAD", Route::MeSdkPayload) => "HEAD /me/sdk-payload",
+        ("OPTIONS", Route::MeSdkPayload) => "OPTIONS /me/sdk-payload",
+        ("POST", Route::MePrepare) => "POST /me/prepare",
+        ("OPTIONS", Route::MePrepare) => "OPTIONS /me/prepare",
         ("_OTHER", _) => "HTTP",
         (method, _) => method,
     }

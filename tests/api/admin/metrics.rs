@@ -198,7 +198,11 @@ const VALUES: [(&str, &str, &str); 8] = [
     ("cache_evictions_total", "cause", "expired removed size"),
     ("cache_refreshes_total", "outcome", "failure not_found success"),
     ("cache_requests_total", "outcome", "bypass hit joined miss not_found outage shared"),
-    ("http_request_duration_seconds_count", "route", "/me/customer unmatched"),
+    (
+        "http_request_duration_seconds_count",
+        "route",
+        "/me/customer /me/prepare /me/sdk-payload unmatched",
+    ),
     ("tls_handshakes_total", "outcome", "failed ok timeout"),
     (
         "upstream_requests_total",
@@ -252,6 +256,10 @@ async fn each_label_has_all_of_its_values_from_the_start() {
         ("ok", "/me/customer", 200),
         ("internal_error", "/me/customer", 500),
         ("upstream_timeout", "/me/customer", 504),
+        ("ok", "/me/sdk-payload", 200),
+        ("rate_limited", "/me/sdk-payload", 429),
+        ("not_found", "/me/sdk-payload", 404),
+        ("ok", "/me/prepare", 202),
         ("not_found", "unmatched", 404),
         ("internal_error", "unmatched", 500),
     ] {
@@ -295,6 +303,8 @@ async fn no_series_of_a_counter_appears_later() {
     world.client_with(&MintRequest::of("alice").with("aud", "other")).me().await;
     world.client("carol").request("GET", "/me/customer", "Cache-Control: only-if-cached\r\n").await;
     world.client("alice").request("GET", "/me/customer", "Cache-Control: no-cache\r\n").await;
+    world.client("alice").get("/me/sdk-payload?action=process").await;
+    world.client("alice").request("POST", "/me/prepare", "").await;
     world.anonymous().request("GET", "/", "Host: evil.example\r\n").await;
     world.admin().post("/cache/purge", &serde_json::json!({"all": true})).await;
     let later = series().await;

@@ -39,6 +39,9 @@ struct Logs {
     looked_through: usize,
 }
 
+/// The path of `server.public_url` in tests that need one.
+pub const BASE_PATH: &str = "/pay/bff";
+
 /// Writes into [`LOGS`].
 #[derive(Clone)]
 struct LogWriter;
@@ -97,7 +100,9 @@ fn may_contain_token(request: &str) -> bool {
         Some(address) => address.find('/').map_or("", |at| &address[at..]),
         None => target,
     });
-    path.is_some_and(|path| path.split(['?', '#']).next() == Some("/me/customer"))
+    let path = path.and_then(|path| path.split(['?', '#']).next());
+    let path = path.map(|path| path.strip_prefix(BASE_PATH).unwrap_or(path));
+    matches!(path, Some("/me/customer" | "/me/sdk-payload"))
 }
 
 /// Checks the log lines since the last check, and all requests that the simulator received.
