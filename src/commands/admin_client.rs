@@ -38,7 +38,7 @@ impl AdminClient {
             Listen::Tcp(address) if address.port() == 0 => {
                 Err("server.admin_listen has port 0, so the port is unknown")
             }
-            listen => Ok(Self(listen)),
+            listen @ (Listen::Tcp(_) | Listen::Unix(_)) => Ok(Self(listen)),
         }
     }
 

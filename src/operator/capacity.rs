@@ -395,6 +395,7 @@ mod tests {
     fn worst_case_is_bounded_by_the_limits() {
         for (over, worst) in [
             ("cache.max_hand_outs = 0", "50.0/s"),
+            ("cache.max_hand_outs = \"auto\"", "250/s"),
             ("limits.force_refresh_per_customer = \"1/h\"", "33.6/s"),
             ("limits = { per_customer = \"1/h\", force_refresh_per_customer = \"off\" }", "1.9/s"),
             (

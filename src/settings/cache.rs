@@ -65,8 +65,8 @@ impl Cache {
             outage_min_remaining: reader.duration("cache.outage_min_remaining", LIFETIMES),
             max_token_life: reader.duration("cache.max_token_life", LIFETIMES),
             max_hand_outs: reader.filled(|it| {
-                let number = it.at("cache.max_hand_outs").number_or(0..=1_000_000, "auto");
-                number.map(|number| number.map_or(MaxHandOuts::Auto, MaxHandOuts::Number))
+                let auto = ("auto", MaxHandOuts::Auto);
+                it.at("cache.max_hand_outs").number_or(0..=1_000_000, MaxHandOuts::Number, auto)
             }),
             force_refresh_min_age: reader
                 .duration("cache.force_refresh_min_age", up_to(*LIFETIMES.end())),

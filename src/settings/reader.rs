@@ -444,17 +444,18 @@ impl Setting<'_, '_> {
         self.number_with(range, "")
     }
 
-    /// An integer within `range`, or `Some(None)` for the text `word`.
-    pub(super) fn number_or<T: TryFrom<u64>>(
+    /// The value for an integer within `range`, or for the text `word`.
+    pub(super) fn number_or<N: TryFrom<u64>, T>(
         self,
         range: RangeInclusive<u64>,
-        word: &str,
-    ) -> Option<Option<T>> {
+        for_number: impl FnOnce(N) -> T,
+        (word, for_word): (&str, T),
+    ) -> Option<T> {
         let text = self.value.as_deref().map(value::text);
         if text.is_some_and(|text| text.is_ok_and(|text| text == word)) {
-            return self.text(|_| Ok::<_, Violation>(None));
+            return self.text(|_| Ok::<_, Violation>(for_word));
         }
-        self.number_with(range, &format!(", or \"{word}\"")).map(Some)
+        self.number_with(range, &format!(", or \"{word}\"")).map(for_number)
     }
 
     /// An integer. `alternative` ends the fix, for settings that accept a text as well.

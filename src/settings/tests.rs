@@ -199,6 +199,23 @@ fn later_sources_override_earlier_ones() {
 }
 
 #[test]
+fn max_hand_outs_is_a_number_or_auto() {
+    let read = |sources: Sources| sources.load().unwrap().settings.cache;
+    let file = |text: &str| read(valid().text("x", format!("cache.max_hand_outs = {text}")));
+    let variable = |text: &str| read(valid().variable("JUSPAY_BFF__CACHE__MAX_HAND_OUTS", text));
+    assert_eq!(file("'auto'").max_hand_outs, MaxHandOuts::Auto);
+    assert_eq!(variable("auto").max_hand_outs, MaxHandOuts::Auto);
+    assert_eq!(file("0").max_hand_outs, MaxHandOuts::Number(0));
+    assert_eq!(variable("7").max_hand_outs, MaxHandOuts::Number(7));
+    assert_eq!(file("7").hand_out_min_age(), Duration::from_secs(30));
+    assert_eq!(file("'auto'").hand_out_min_age(), Duration::from_secs(5));
+    let auto = valid().text("x", "cache.max_hand_outs = 'auto'").load().unwrap().effective;
+    assert!(auto.to_string().contains("max_hand_outs = \"auto\" # x"), "{auto}");
+    let fix = &faults_of(valid().text("x", "cache.max_hand_outs = 'often'"))[0].fix;
+    assert_eq!(fix, "write an integer from 0 to 1000000, without quotes, or \"auto\"");
+}
+
+#[test]
 fn environment_alone_is_sufficient() {
     let variables = [
         ("JUSPAY__BASE_URL", "http://127.0.0.1:8081"),

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+
 use super::*;
 
 struct Tokens {
@@ -84,12 +86,10 @@ fn apps_that_always_request_new_tokens_change_nothing() {
 fn apps_that_sometimes_request_new_tokens_change_nothing() {
     let mut tokens = Tokens::new();
     // Each request has `no-cache` with a probability of one percent.
-    let mut deaths = (0_u32..).map(|index| {
-        let random = index.wrapping_mul(2_654_435_761) >> 8;
-        2 + (f64::from(random + 1) / f64::from(1 << 24)).ln().abs().mul_add(100.0, 0.0) as u32
-    });
+    let mut random = StdRng::seed_from_u64(1);
+    let mut death = || (1..9999).find(|_| random.random_ratio(1, 100)).unwrap_or(9999);
     for _ in 0..50_000 {
-        tokens.token(deaths.next().unwrap(), 0);
+        tokens.token(death(), 0);
     }
     assert_eq!(tokens.auto.number(), START);
 }
