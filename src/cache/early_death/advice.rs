@@ -13,7 +13,7 @@ const WINDOW: u32 = 2_000;
 /// Fewer deaths are no reason for a recommendation.
 const MIN_DEATHS: u32 = 5;
 
-/// Of so many tokens, one may die early; and of so many, once the recommendation applies.
+/// One of this number of tokens may die early, before the recommendation was given and afterwards.
 const TOLERATED: u32 = 100;
 const TOLERATED_AFTERWARDS: u32 = 200;
 

@@ -21,7 +21,7 @@ impl Tokens {
         Monotonic::new(self.now)
     }
 
-    /// A token that dies with its `death`th response, if it has so many. A phone sends as many requests as the
+    /// A token that dies with its `death`th response, unless it has fewer. A phone sends the requests that the
     /// number allows, and `more`.
     fn token(&mut self, death: u32, more: u32) -> bool {
         self.now += Duration::from_secs(1);
