@@ -252,10 +252,12 @@ fn p5_slow_or_failing_refresh_of_a_used_up_token_costs_no_response() {
         settle().await;
         world.clock.advance(Duration::from_millis(250));
         settle().await;
+        assert!(client.is_finished(), "after 250 ms");
         assert_eq!(token_of(client.await.unwrap()), "tkn_20");
         let client = world.client(lookup("alice"));
         settle().await;
         world.respond("alice", failure(JuspayError::Timeout)).await;
+        assert!(client.is_finished());
         assert_eq!(token_of(client.await.unwrap()), "tkn_20");
         assert_eq!(world.hit("alice"), "tkn_20", "without waiting after a failure");
     });
