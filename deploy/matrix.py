@@ -102,19 +102,19 @@ class Rendered:
         return kinds, bool(self.one("NetworkPolicy", "networking"))
 
     def rule(self):
-        path = self.one("Ingress")["spec"]["rules"][0]
-        return (
-            path["host"],
-            path["http"]["paths"][0]["path"],
-            "nginx.org/rewrites" in self.one("Ingress")["metadata"]["annotations"],
-        )
+        assert "rewrite" not in json.dumps(self.one("Ingress")), "the Ingress rewrites paths"
+        [rule] = self.one("Ingress")["spec"]["rules"]
+        [path] = rule["http"]["paths"]
+        return rule["host"], path["path"], path["pathType"]
 
     def route(self):
         spec = self.one("HTTPRoute")["spec"]
-        rule = spec["rules"][0]
+        [rule] = spec["rules"]
         port = rule["backendRefs"][0]["port"]
         assert port == self.service["spec"]["ports"][0]["port"], port
-        return spec["hostnames"], rule["matches"][0]["path"]["value"], "filters" in rule, spec["parentRefs"] == PARENTS
+        assert "filters" not in rule, "the HTTPRoute rewrites paths"
+        [match] = rule["matches"]
+        return spec["hostnames"], match["path"], spec["parentRefs"] == PARENTS
 
     def alerts(self):
         rules = [rule for group in self.one("PrometheusRule")["spec"]["groups"] for rule in group["rules"]]
@@ -124,6 +124,10 @@ class Rendered:
 
 def public(path="", **values):
     return {"settings": {"server": {"public_url": f"https://bff.acme.test{path}"}}} | values
+
+
+def prefix(path):
+    return {"type": "PathPrefix", "value": path}
 
 
 OWN_VOLUMES = {"juspay-bff-settings", "juspay-bff-secrets", "juspay-bff-shared"}
@@ -138,18 +142,18 @@ MATCH = {"matchLabels": {"a": "b"}}
 # Each option: values, and what must be true of the rendered objects.
 FACTORS = {
     "entry": [
-        (public(), lambda it: it.rule() == ("bff.acme.test", "/me/customer", False) and not it.one("HTTPRoute")),
-        (public("/pay/bff/"), lambda it: it.rule() == ("bff.acme.test", "/pay/bff/me/customer", True)),
+        (public(), lambda it: it.rule() == ("bff.acme.test", "/me", "Prefix") and not it.one("HTTPRoute")),
+        (public("/pay/bff/"), lambda it: it.rule() == ("bff.acme.test", "/pay/bff/me", "Prefix")),
         (
             public(ingress=OFF, httpRoute=ON | {"parentRefs": PARENTS}),
-            lambda it: it.route() == (["bff.acme.test"], "/me/customer", False, True) and not it.one("Ingress"),
+            lambda it: it.route() == (["bff.acme.test"], prefix("/me"), True) and not it.one("Ingress"),
         ),
         (
             public(
                 "/bff", httpRoute=ON | {"parentRefs": PARENTS, "annotations": {"a": "b"}}, ingress={"className": "edge"}
             ),
             lambda it: (
-                it.route() == (["bff.acme.test"], "/bff/me/customer", True, True)
+                it.route() == (["bff.acme.test"], prefix("/bff/me"), True)
                 and it.one("Ingress")["spec"]["ingressClassName"] == "edge"
             ),
         ),
@@ -513,8 +517,9 @@ def faults(values, options):
     path = FOLDER / f"{len(list(FOLDER.iterdir())):02}.yaml"
     path.write_text(rendered.text)
     found = [f"{it} in the output" for it in ("<no value>", "<nil>", "%!") if it in rendered.text + rendered.notes]
-    address = values["settings"].get("server", {}).get("public_url", ":").rstrip("/")
-    if address not in rendered.notes or "/me/customer for merchant acme_pay" not in rendered.notes:
+    address = values["settings"].get("server", {}).get("public_url", "").rstrip("/")
+    words = ["/me/customer for merchant acme_pay", "/me/sdk-payload", "/me/prepare"]
+    if not all(f"{address}{it}" in rendered.notes for it in words):
         found.append(f"wrong notes: {rendered.notes}")
     for factor, option in options.items():
         try:

@@ -23,6 +23,7 @@ import yaml
 DEPLOY = Path(__file__).parent
 SECRETS = "/run/secrets/juspay-bff/"
 OPERATIONS = DEPLOY / "../docs/operations.md"
+API = DEPLOY / "../docs/api.md"
 # Custom resources, for which there are no schemas here.
 FOREIGN = ("cilium.io/", "projectcalico.org/", "networking.istio.io/", "security.istio.io/", "gateway.networking.",
            "monitoring.coreos.")
@@ -228,6 +229,44 @@ def check_merchant(name, manifests, container, settings, who):
         lists.append(calico["spec"]["egress"][-1]["destination"]["domains"])
     for hosts in lists:
         expect(hosts == who["hosts"], f"{name}: egress is allowed to {hosts}, expected {who['hosts']}")
+
+
+def entries(manifests):
+    """The rules of Ingress and HTTPRoute: type and value of the path, and the rule."""
+    if ingress := one(manifests, "Ingress"):
+        for rule in ingress["spec"]["rules"]:
+            for path in rule["http"]["paths"]:
+                yield path["pathType"], path["path"], {"annotations": ingress["metadata"].get("annotations"), "rule": path}
+    if route := one(manifests, "HTTPRoute"):
+        for rule in route["spec"]["rules"]:
+            for match in rule["matches"]:
+                yield match["path"]["type"], match["path"]["value"], rule
+
+
+def is_routed(kind, value, path):
+    """Whether a rule matches a path. Prefixes are of whole segments, both in Ingress and HTTPRoute."""
+    prefix = kind in ("Prefix", "PathPrefix") and path.startswith(value.rstrip("/") + "/")
+    return path == value or prefix
+
+
+def documented(file, pattern):
+    found = re.findall(pattern, file.read_text(), re.MULTILINE)
+    assert found, f"{file.name} has no table of routes"
+    return found
+
+
+def check_routes(name, manifests, settings):
+    """Phones reach the documented public routes, by their own paths, and no route of the admin listener."""
+    rules = list(entries(manifests))
+    base = urlsplit(settings["server"]["public_url"] or "").path.rstrip("/")
+    public = documented(API, r"^\| \[`(?:GET|POST) (/\S+)`\]")
+    admin = documented(OPERATIONS, r"^\| `(?:GET|POST) (/\S*)`")
+    for path in public if rules else []:
+        expect(any(is_routed(*it[:2], base + path) for it in rules), f"{name}: {base + path} is not routed")
+    for path in [*admin, *(base + it for it in admin), f"{base}/members"]:
+        expect(not any(is_routed(*it[:2], path) for it in rules), f"{name}: {path} is routed")
+    for kind, value, rule in rules:
+        expect(not re.search("rewrite|filters", json.dumps(rule)), f"{name}: {value} ({kind}) is rewritten: {rule}")
 
 
 # ── variants ──
@@ -472,6 +511,7 @@ def manifests(folder, program, site_env):
             container = container_of(pod)
             check_security(name, pod, container)
             check_merchant(name, everything, container, settings, who)
+            check_routes(name, everything, settings)
             if container["args"][0] == "doctor":
                 continue
             check_ports(name, container, settings)

@@ -4,6 +4,7 @@
 //! - `GET /readyz`: 200 once an issuer has keys, 503 before that and while draining
 //! - `GET /metrics`: the Prometheus text format
 //! - `GET /`: the admin page, and `GET /settings`, the effective settings (`page`)
+//! - `GET /openapi.json`: the description of both listeners
 //! - `GET /log-level` and `PUT /log-level`: `{"level": "debug"}`, until the process ends
 //! - `POST /cache/purge`: `{"customer_id": "…"}` or `{"all": true}` → `{"purged": N}`
 //! - `POST /revocations` and `POST /backchannel-logout` (`revocations`)
@@ -69,6 +70,19 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 .default_service(web::to(only_get)),
         )
         .service(
+            web::resource("/openapi.json")
+                .wrap(from_fn(guard::protect))
+                .route(web::get().to(page::openapi))
+                .default_service(web::to(only_get)),
+        )
+        .configure(with_bodies)
+        .default_service(web::to(not_found));
+}
+
+/// The routes that accept a body.
+fn with_bodies(config: &mut web::ServiceConfig) {
+    config
+        .service(
             web::resource("/log-level")
                 .wrap(from_fn(guard::protect))
                 .route(web::get().to(log_level::show))
@@ -91,8 +105,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
             web::resource("/backchannel-logout")
                 .route(web::post().to(revocations::backchannel_logout))
                 .default_service(web::to(only_post)),
-        )
-        .default_service(web::to(not_found));
+        );
 }
 
 /// A route for `GET` and `HEAD`.

@@ -32,6 +32,7 @@ use crate::{
     juspay::{
         api_keys::ApiKeys,
         client::{Client, Juspay},
+        creation::{CreatingClient, Creation},
         resilience::{Resilience, ResilientClient},
     },
     metrics::Metrics,
@@ -114,6 +115,8 @@ struct AppState {
     limit: Arc<CustomerRateLimit>,
     juspay: Arc<Juspay>,
     resilience: Arc<Resilience>,
+    /// With `juspay.create_missing_customers`.
+    creation: Option<Arc<Creation>>,
     secrets: Secrets,
     refs: CustomerRefKey,
     tracer: Tracer,
@@ -163,6 +166,7 @@ impl AppState {
             )),
             juspay: Arc::new(juspay),
             resilience: Arc::new(resilience),
+            creation: creation(settings, &clock, &metrics),
             refs: refs
                 .map_or_else(CustomerRefKey::random, |key| CustomerRefKey::new(Arc::clone(key))),
             secrets,
@@ -345,6 +349,17 @@ fn authenticator(
     Ok((authenticator.reached_at(reached_at, nonce_key), refreshers))
 }
 
+/// The creation of missing customers, if it is on.
+fn creation(
+    settings: &Settings,
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+) -> Option<Arc<Creation>> {
+    let rate = settings.limits.create_customers;
+    let creation = || Creation::new(rate, Arc::clone(clock), Arc::clone(metrics));
+    settings.juspay.create_missing_customers.then(|| Arc::new(creation()))
+}
+
 /// Removes expired entries in a loop.
 async fn sweep_all(
     authenticator: Arc<Authenticator>,
@@ -386,6 +401,7 @@ fn public_server(
     sockets: Vec<Listener>,
 ) -> Result<Server, StartError> {
     let (juspay, resilience) = (Arc::clone(&state.juspay), Arc::clone(&state.resilience));
+    let creation = state.creation.clone();
     let (cache, limit) = (state.cache.clone(), Arc::clone(&state.limit));
     let (authenticator, clock) = (Arc::clone(&state.authenticator), Arc::clone(&state.clock));
     let (log, challenges) = (state.request_log(settings), Challenges::of(&settings.auth));
@@ -396,11 +412,15 @@ fn public_server(
     // Runs once per worker and socket.
     let app = move || {
         let client = Rc::new(Client::new(Arc::clone(&juspay)));
+        let client = Rc::new(ResilientClient::new(Arc::clone(&resilience), client));
         let handler = Rc::new(Handler {
             authenticator: Arc::clone(&authenticator),
             challenges,
             cache: cache.clone(),
-            api: Rc::new(ResilientClient::new(Arc::clone(&resilience), client)),
+            api: match &creation {
+                Some(creation) => Rc::new(CreatingClient::new(Arc::clone(creation), client)),
+                None => client,
+            },
             id_form,
             not_found_ttl,
             sdk_payloads: sdk_payloads.clone(),

@@ -9,6 +9,8 @@
     deny(clippy::as_conversions, clippy::arithmetic_side_effects, clippy::indexing_slicing)
 )]
 
+mod mobile_number;
+mod new_customer;
 mod object;
 mod reference;
 
@@ -17,6 +19,8 @@ use std::{borrow::Cow, fmt, sync::Arc};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 pub use self::{
+    mobile_number::MobileNumber,
+    new_customer::{NewCustomer, NewCustomerField},
     object::{
         ClientAuth, ClientAuthToken, Customer, CustomerJson, Field, FieldSet, date_json,
         whole_seconds,

@@ -1,14 +1,16 @@
-//! The client of Juspay's Get Customer API, and the ways in which a call can fail.
+//! The client of Juspay's Get Customer and Create Customer, and the ways in which a call can fail.
 //!
 //! The cache depends on [`CustomerApi`] only, so that its tests can script responses. `client`
-//! sends the requests, `response` reads the responses, `clock_skew` compares the clocks, and
-//! `inspection` runs each step of a call separately for `doctor`. Caching is not done here.
+//! sends the requests, `response` reads the responses, `creation` creates missing customers,
+//! `clock_skew` compares the clocks, and `inspection` runs each step of a call separately for
+//! `doctor`. Caching is not done here.
 
 pub mod api_keys;
 mod breaker;
 pub mod client;
 pub mod clock_skew;
 mod connect;
+pub mod creation;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod hold;
@@ -21,7 +23,7 @@ mod response;
 mod sliding_window;
 mod stale_connection;
 
-use std::{fmt::Debug, time::Duration};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use futures_util::future::LocalBoxFuture;
 use jiff::Timestamp;
@@ -29,12 +31,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     clock::Monotonic,
-    customer::{ClientAuth, Customer, CustomerId},
+    customer::{ClientAuth, Customer, CustomerId, NewCustomer, NewCustomerField},
     metrics,
     traces::Parent,
 };
 
-/// Juspay's Get Customer API, with `options.get_client_auth_token=true`.
+/// How long a new customer with a rejected field is not sent to Juspay again. The same values would be
+/// rejected again.
+const REJECTED_FIELD_PAUSE: Duration = Duration::from_secs(30);
+
+/// Juspay's customer API, with `options.get_client_auth_token=true`.
 ///
 /// Futures aren't `Send`: each worker has its own client.
 pub trait CustomerApi: Debug {
@@ -44,6 +50,15 @@ pub trait CustomerApi: Debug {
         request: GetCustomer,
     ) -> LocalBoxFuture<'static, Result<CustomerResponse, JuspayError>>;
 
+    /// Creates the customer from `request.new_customer`, which must be complete. By default, nothing
+    /// is created.
+    fn create_customer(
+        &self,
+        _request: GetCustomer,
+    ) -> LocalBoxFuture<'static, Result<CustomerResponse, JuspayError>> {
+        Box::pin(async { Err(JuspayError::CustomerNotFound) })
+    }
+
     /// Counts events after which failed calls may succeed: a change of the API key or of the egress
     /// proxy's credentials, or a closed breaker.
     fn recoveries(&self) -> u64 {
@@ -51,11 +66,22 @@ pub trait CustomerApi: Debug {
     }
 }
 
+/// What a call does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Operation {
+    /// Get Customer: `GET /customers/{id}`.
+    Get,
+    /// Create Customer: `POST /customers`.
+    Create,
+}
+
 /// One call to Juspay.
 #[derive(Debug, Clone)]
 pub struct GetCustomer {
     /// The requested customer.
     pub customer: CustomerId,
+    /// What the customer is created from if Juspay doesn't know it. `None`: it isn't created.
+    pub new_customer: Option<Arc<NewCustomer>>,
     /// W3C `traceparent` of the client's request, passed on to Juspay.
     pub traceparent: Option<String>,
     /// Parent of the call's span.
@@ -79,6 +105,8 @@ pub struct CustomerResponse {
     /// Juspay's clock when it responded (`Date`), unless a cache on the path makes that
     /// meaningless.
     pub date: Option<Timestamp>,
+    /// Whether this call has created the customer.
+    pub is_new: bool,
 }
 
 /// Why a call to Juspay failed. Contains nothing secret or personal. Replicas share it, so the names of
@@ -88,6 +116,9 @@ pub enum JuspayError {
     /// Juspay has no such customer (`object_not_found`).
     #[error("Juspay has no such customer")]
     CustomerNotFound,
+    /// Juspay has no such customer, and it was not created.
+    #[error("the customer was not created: {0}")]
+    NotCreated(#[from] NotCreated),
     /// 401: the API key is wrong, or something in front of Juspay rejected the call.
     #[error("Juspay rejected the API key (401)")]
     RejectedCredentials(RejectedBy),
@@ -119,6 +150,23 @@ pub enum JuspayError {
     /// The fetching task ended without a result, which is a bug in this service.
     #[error("the fetch ended without a result")]
     Aborted,
+}
+
+/// Why a missing customer was not created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum NotCreated {
+    /// Its access token has no verified mobile number, which Juspay requires.
+    #[error("the access token has no verified mobile number")]
+    NoMobileNumber,
+    /// Juspay rejected this field.
+    #[error("Juspay rejected {}", .0.name())]
+    RejectedField(NewCustomerField),
+    /// It exists (`unique`), although Juspay does not find it.
+    #[error("Juspay reports that it exists, but does not find it")]
+    Exists,
+    /// `limits.create_customers` is reached. With the wait until the next creation.
+    #[error("limits.create_customers is reached")]
+    Limited(RetryAfter),
 }
 
 /// What sent a 401 or 403.
@@ -232,6 +280,10 @@ impl JuspayError {
         #[must_use]
         pub const fn outcome(&self) in OUTCOMES {
             Self::CustomerNotFound => "not_found",
+            Self::NotCreated(NotCreated::NoMobileNumber) => "no_mobile_number",
+            Self::NotCreated(NotCreated::RejectedField(_)) => "rejected_field",
+            Self::NotCreated(NotCreated::Exists) => "already_exists",
+            Self::NotCreated(NotCreated::Limited(_)) => "creation_limited",
             Self::RejectedCredentials(_) => "rejected_credentials",
             Self::RejectedOrigin(_) => "rejected_origin",
             Self::TooManyRequests(_) => "too_many_requests",
@@ -255,6 +307,7 @@ impl JuspayError {
             Self::Connection(ConnectionFailure::Proxy(_)) => "egress_proxy",
             Self::Aborted => "panic",
             Self::CustomerNotFound
+            | Self::NotCreated(_)
             | Self::RejectedCredentials(_)
             | Self::RejectedOrigin(_)
             | Self::TooManyRequests(_)
@@ -278,6 +331,7 @@ impl JuspayError {
             | Self::Timeout => true,
             Self::InvalidResponse(why) => why.is_outage(),
             Self::CustomerNotFound
+            | Self::NotCreated(_)
             | Self::RejectedCredentials(_)
             | Self::RejectedOrigin(_)
             | Self::Status(..)
@@ -287,12 +341,20 @@ impl JuspayError {
         }
     }
 
+    /// Whether Juspay accepted the API key, and looked for or created the customer.
+    const fn proves_key(&self) -> bool {
+        matches!(self, Self::CustomerNotFound | Self::NotCreated(_))
+    }
+
     /// Whether Juspay accepted the API key and this server's address, and rejected something else.
     const fn proves_access(&self) -> bool {
         match self {
-            Self::CustomerNotFound | Self::Status(400..=499, _) => true,
+            Self::CustomerNotFound
+            | Self::NotCreated(NotCreated::RejectedField(_) | NotCreated::Exists)
+            | Self::Status(400..=499, _) => true,
             Self::InvalidResponse(why) => !why.is_outage(),
-            Self::RejectedCredentials(_)
+            Self::NotCreated(NotCreated::NoMobileNumber | NotCreated::Limited(_))
+            | Self::RejectedCredentials(_)
             | Self::RejectedOrigin(_)
             | Self::TooManyRequests(_)
             | Self::Status(..)
@@ -302,6 +364,15 @@ impl JuspayError {
             | Self::Saturated
             | Self::Aborted => false,
         }
+    }
+
+    /// Whether Juspay has no such customer, whatever became of its creation. Then no token of it works.
+    #[must_use]
+    pub const fn is_about_missing_customer(&self) -> bool {
+        if let Self::NotCreated(why) = self {
+            return !matches!(why, NotCreated::Exists);
+        }
+        matches!(self, Self::CustomerNotFound)
     }
 
     /// Whether an immediate retry may succeed.
@@ -337,6 +408,7 @@ impl JuspayError {
             | Self::InvalidResponse(_)
             | Self::Connection(_)
             | Self::Timeout
+            | Self::NotCreated(_)
             | Self::Aborted => true,
             Self::CustomerNotFound | Self::BreakerOpen(_) | Self::Saturated => false,
         }
@@ -359,8 +431,10 @@ impl JuspayError {
     pub const fn retry_after(&self) -> Option<RetryAfter> {
         match self {
             Self::TooManyRequests(after) | Self::Status(_, after) => *after,
-            Self::BreakerOpen(after) => Some(*after),
+            Self::BreakerOpen(after) | Self::NotCreated(NotCreated::Limited(after)) => Some(*after),
+            Self::NotCreated(NotCreated::RejectedField(_)) => Some(REJECTED_FIELD_PAUSE),
             Self::CustomerNotFound
+            | Self::NotCreated(NotCreated::NoMobileNumber | NotCreated::Exists)
             | Self::RejectedCredentials(_)
             | Self::RejectedOrigin(_)
             | Self::Connection(_)

@@ -139,6 +139,8 @@ pub struct Upstream {
     pub breaker_state: IntGaugeVec,
     /// `upstream_key_slot{slot}`
     pub key_slot: IntGaugeVec,
+    /// `customer_creations_total{outcome}`
+    pub creations: IntCounterVec,
     /// `upstream_identity_mismatches_total`
     pub identity_mismatches: IntCounter,
     /// `upstream_clock_skew_seconds`, absent until measured.
@@ -427,6 +429,12 @@ impl Registrar {
                 "upstream_key_slot",
                 "API key in use: 1 for the key in use, 0 for the other.",
                 &["slot"],
+            )?,
+            creations: self.counters(
+                "customer_creations_total",
+                "Creations of customers that Juspay did not know, by outcome; absent without \
+                 juspay.create_missing_customers.",
+                &["outcome"],
             )?,
             identity_mismatches: self.counter(
                 "upstream_identity_mismatches_total",

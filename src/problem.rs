@@ -21,7 +21,12 @@ use serde::{Serialize, Serializer};
 
 pub use self::challenge::Challenges;
 use self::challenge::{DPOP_NONCE, Rejection};
-use crate::{auth::AuthError, cache::LookupError, juspay::JuspayError};
+use crate::{
+    auth::AuthError,
+    cache::LookupError,
+    customer::NewCustomerField,
+    juspay::{JuspayError, NotCreated},
+};
 
 /// Suggested wait after a single failed call to Juspay.
 const UPSTREAM_RETRY: Duration = Duration::from_secs(2);
@@ -60,6 +65,8 @@ pub enum Problem {
     NoCustomer,
     /// Juspay has no such customer. The next call for it is made after this time.
     CustomerNotFound(Duration),
+    /// Juspay has no such customer and can't create it, because of this field.
+    CustomerNotCreatable(NewCustomerField),
     /// No such path.
     NotFound,
     /// A method that the path doesn't support, with the supported ones.
@@ -196,6 +203,9 @@ impl Problem {
                 ProblemSpec::new(S::NOT_FOUND, "customer_not_found", "Customer not found",
                     "Juspay does not know this customer. Create the customer at Juspay first, then \
                      retry.").after(*ttl),
+            Self::CustomerNotCreatable(field) =>
+                ProblemSpec::new(S::UNPROCESSABLE_ENTITY, "customer_not_creatable", "Customer not creatable",
+                    not_creatable(*field)),
             Self::NotFound =>
                 ProblemSpec::new(S::NOT_FOUND, "not_found", "Not found", "This path does not exist."),
             Self::MethodNotAllowed(_) =>
@@ -256,10 +266,11 @@ impl Problem {
         }
     }
 
-    /// Sets `Retry-After` to `wait`, if it is known.
+    /// Sets `Retry-After` to `wait`, if it is known and a retry may succeed.
     #[must_use]
     pub fn retry_after(self, wait: Option<Duration>) -> Self {
         match wait {
+            _ if matches!(self, Self::CustomerNotCreatable(_)) => self,
             Some(wait) => Self::RetryLater(Box::new(self), wait),
             None => self,
         }
@@ -333,6 +344,31 @@ impl Problem {
     /// The scopes that the token must have.
     fn scope(&self) -> Option<&str> {
         if let Self::InsufficientScope(scope) = self { Some(scope) } else { None }
+    }
+}
+
+/// The detail of [`Problem::CustomerNotCreatable`]. It names the field, and never contains a value.
+const fn not_creatable(field: NewCustomerField) -> &'static str {
+    match field {
+        NewCustomerField::ObjectReferenceId => {
+            "Juspay does not accept the customer's id (object_reference_id) for a new customer."
+        }
+        NewCustomerField::MobileNumber => {
+            "A new customer needs a mobile number (mobile_number): a verified one in the access token \
+             that Juspay accepts."
+        }
+        NewCustomerField::MobileCountryCode => {
+            "Juspay does not accept the mobile number's country code (mobile_country_code)."
+        }
+        NewCustomerField::EmailAddress => {
+            "Juspay does not accept the customer's e-mail address (email_address)."
+        }
+        NewCustomerField::FirstName => {
+            "Juspay does not accept the customer's first name (first_name)."
+        }
+        NewCustomerField::LastName => {
+            "Juspay does not accept the customer's last name (last_name)."
+        }
     }
 }
 
@@ -420,6 +456,16 @@ impl Problem {
     fn from_juspay(error: &JuspayError, not_found_ttl: Duration) -> Self {
         match error {
             JuspayError::CustomerNotFound => Self::CustomerNotFound(not_found_ttl),
+            JuspayError::NotCreated(NotCreated::NoMobileNumber) => {
+                Self::CustomerNotCreatable(NewCustomerField::MobileNumber)
+            }
+            JuspayError::NotCreated(NotCreated::RejectedField(field)) => {
+                Self::CustomerNotCreatable(*field)
+            }
+            JuspayError::NotCreated(NotCreated::Exists) => Self::UpstreamError(UPSTREAM_RETRY),
+            JuspayError::NotCreated(NotCreated::Limited(after)) => {
+                Self::Overloaded.retry_after(Some(*after))
+            }
             JuspayError::RejectedCredentials(_) => Self::UpstreamRejectedCredentials,
             JuspayError::RejectedOrigin(_) => Self::UpstreamRejectedOrigin,
             JuspayError::InvalidResponse(_) => Self::UpstreamInvalidResponse,

@@ -1,12 +1,17 @@
-//! Limits the request rate of each customer with governor's keyed limiter: GCRA with a burst of the
-//! whole count (`limits.*`). [`CustomerRateLimit::sweep`] drops customers whose allowance is full again.
+//! Limits rates with governor: GCRA with a burst of the whole count (`limits.*`).
+//!
+//! [`CustomerRateLimit`] has an allowance for each customer, and [`CustomerRateLimit::sweep`] drops those
+//! that are full again. [`RateLimit`] has one allowance for all.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use foldhash::quality::RandomState;
 use governor::{
-    Quota, RateLimiter, clock::Clock as _, middleware::NoOpMiddleware, nanos::Nanos,
-    state::keyed::DashMapStateStore,
+    Quota, RateLimiter,
+    clock::Clock as _,
+    middleware::NoOpMiddleware,
+    nanos::Nanos,
+    state::{InMemoryState, NotKeyed, keyed::DashMapStateStore},
 };
 
 use crate::{
@@ -58,6 +63,40 @@ impl CustomerRateLimit {
 
     fn len(&self) -> usize {
         self.limiter.as_ref().map_or(0, RateLimiter::len)
+    }
+}
+
+/// One limit for all customers together. Without a rate, nothing is limited.
+pub struct RateLimit {
+    limiter: Option<RateLimiter<NotKeyed, InMemoryState, GovernorClock, NoOpMiddleware<Nanos>>>,
+    clock: GovernorClock,
+}
+
+impl RateLimit {
+    /// A limit that starts with a full allowance.
+    #[must_use]
+    pub fn new(rate: Option<Rate>, clock: Arc<dyn Clock>) -> Self {
+        let clock = GovernorClock { start: clock.monotonic(), clock };
+        let limiter = rate.and_then(quota);
+        let limiter = limiter.map(|quota| RateLimiter::direct_with_clock(quota, clock.clone()));
+        Self { limiter, clock }
+    }
+
+    /// Spends one unit of the allowance.
+    ///
+    /// # Errors
+    /// The time to wait, if the allowance is empty.
+    pub fn spend(&self) -> Result<(), Duration> {
+        let Some(limiter) = &self.limiter else { return Ok(()) };
+        limiter.check().map_err(|not_until| not_until.wait_time_from(self.clock.now()))
+    }
+}
+
+impl fmt::Debug for RateLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RateLimit")
+            .field("is_limited", &self.limiter.is_some())
+            .finish_non_exhaustive()
     }
 }
 
@@ -118,6 +157,20 @@ mod tests {
         clock.advance(Duration::from_millis(1));
         assert_eq!(limit.spend(&id("a")), Ok(()));
         assert!(limit.spend(&id("a")).is_err());
+    }
+
+    #[test]
+    fn one_limit_has_one_allowance() {
+        let clock = ManualClock::at("2026-01-01T00:00:00Z");
+        let rate = Some("2/s".parse().unwrap());
+        let limit = RateLimit::new(rate, Arc::new(clock.clone()));
+        assert_eq!([limit.spend(), limit.spend()], [Ok(()), Ok(())]);
+        assert_eq!(limit.spend(), Err(Duration::from_millis(500)));
+        clock.advance(Duration::from_millis(500));
+        assert_eq!(limit.spend(), Ok(()));
+        assert!(limit.spend().is_err());
+        let off = RateLimit::new(None, Arc::new(clock));
+        assert!((0..10_000).all(|_| off.spend().is_ok()));
     }
 
     #[test]

@@ -49,8 +49,8 @@ use std::time::Duration;
 pub use self::{
     auth::{
         Algorithm, AudienceClaim, Auth, ClaimPath, ClaimValue, Dpop, DpopMode, Gateway, Hmac,
-        HmacAlgorithm, HmacSecretError, Introspection, Issuer, KeySource, RequiredClaim,
-        hmac_secrets,
+        HmacAlgorithm, HmacSecretError, Introspection, Issuer, KeySource, NewCustomerClaims,
+        RequiredClaim, hmac_secrets,
     },
     cache::{Cache, MaxHandOuts},
     cors::Cors,

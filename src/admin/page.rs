@@ -1,5 +1,5 @@
-//! `GET /` of the admin listener, the operator's page in one response without external assets, and
-//! `GET /settings`, which the page shows.
+//! `GET /` of the admin listener, the operator's page in one response without external assets,
+//! `GET /settings`, which the page shows, and `GET /openapi.json`.
 //!
 //! The page itself contains no data: its script requests the other routes of this listener. It contains
 //! the runbooks, so that they are available during an outage and belong to this version. A browser
@@ -122,6 +122,13 @@ pub(super) async fn settings(admin: web::Data<Admin>) -> HttpResponse {
         response.insert_header((SERVED_BY, host.clone()));
     }
     response.content_type("text/plain; charset=utf-8").body(admin.settings.to_string())
+}
+
+/// `docs/openapi.json`, the description of both listeners.
+pub(super) async fn openapi() -> HttpResponse {
+    for_this_origin(StatusCode::OK)
+        .content_type("application/json")
+        .body(include_str!("../../docs/openapi.json"))
 }
 
 /// A response that browsers don't store, don't sniff, and don't embed in pages of other origins.

@@ -1,22 +1,27 @@
 //! `/livez`, `/readyz` and `/metrics`: the endpoints for Kubernetes and Prometheus.
 
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpResponse, HttpResponseBuilder, http::header::ContentType, web};
 
 use super::Admin;
 use crate::problem::Problem;
 
 pub(super) async fn livez() -> HttpResponse {
-    HttpResponse::Ok().body("ok\n")
+    text(HttpResponse::Ok()).body("ok\n")
 }
 
 pub(super) async fn readyz(admin: web::Data<Admin>) -> HttpResponse {
     if admin.drain.has_begun() {
-        HttpResponse::ServiceUnavailable().body("draining\n")
+        text(HttpResponse::ServiceUnavailable()).body("draining\n")
     } else if admin.authenticator.ready() {
-        HttpResponse::Ok().body("ready\n")
+        text(HttpResponse::Ok()).body("ready\n")
     } else {
-        HttpResponse::ServiceUnavailable().body("no issuer has keys yet\n")
+        text(HttpResponse::ServiceUnavailable()).body("no issuer has keys yet\n")
     }
+}
+
+fn text(mut response: HttpResponseBuilder) -> HttpResponseBuilder {
+    response.content_type(ContentType::plaintext());
+    response
 }
 
 pub(super) async fn metrics(admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {

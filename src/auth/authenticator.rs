@@ -535,8 +535,8 @@ impl Authenticator {
 }
 
 fn caller_of(accepted: &Accepted, identity: TokenIdentity) -> Caller {
-    let Accepted { customer, bound_to, audience, .. } = accepted;
-    Caller::new(customer.clone(), identity, *bound_to, *audience)
+    let Accepted { customer, bound_to, audience, new_customer, .. } = accepted;
+    Caller::new(customer.clone(), identity, *bound_to, *audience, new_customer.clone())
 }
 
 impl fmt::Debug for Authenticator {

@@ -1,7 +1,8 @@
 //! The permit of a verified request: only verification can construct a [`Caller`].
 //!
 //! Code with a caller as a parameter cannot run without a valid token, or a trusted gateway's header. Of
-//! the token, it can read only the customer, the issuer's name and the audience (promise P1).
+//! the token, it can read only the customer, the issuer's name, the audience, and what a missing customer
+//! is created from (promise P1).
 
 use std::{
     any::Any,
@@ -10,7 +11,7 @@ use std::{
 };
 
 use super::{digest::Sha256, revocation::TokenIdentity};
-use crate::customer::CustomerId;
+use crate::customer::{CustomerId, NewCustomer};
 
 /// A verified caller, and the customer that the access token names.
 ///
@@ -32,6 +33,8 @@ struct VerifiedToken {
     identity: TokenIdentity,
     /// Thumbprint of the key that the token is bound to.
     bound_to: Option<Sha256>,
+    /// Only with `juspay.create_missing_customers`.
+    new_customer: Option<Arc<NewCustomer>>,
     /// Index of the issuer's accepted audience that the token names.
     audience: Option<u16>,
     memo: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
@@ -44,10 +47,11 @@ impl Caller {
         identity: TokenIdentity,
         bound_to: Option<Sha256>,
         audience: Option<u16>,
+        new_customer: Option<Arc<NewCustomer>>,
     ) -> Self {
         let customer = identity.share_with(customer);
         let memo = Mutex::default();
-        let token = VerifiedToken { customer, identity, bound_to, audience, memo };
+        let token = VerifiedToken { customer, identity, bound_to, new_customer, audience, memo };
         Self { token: Arc::new(token), next_nonce: None }
     }
 
@@ -82,6 +86,12 @@ impl Caller {
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.token.identity.issuer_name
+    }
+
+    /// What the customer is created from if it is missing. `None` if customers aren't created.
+    #[must_use]
+    pub fn new_customer(&self) -> Option<&Arc<NewCustomer>> {
+        self.token.new_customer.as_ref()
     }
 
     /// Identifies the token in revocations.

@@ -68,7 +68,7 @@ impl Gateway {
         let customer = CustomerId::parse(value).map_err(|_| AuthError::NoCustomer)?;
         let claims = RevocationClaims { sub: None, jti: None, sid: None, iat: None };
         let identity = TokenIdentity::new(NO_ISSUER, Arc::clone(&self.name), claims);
-        Ok(Caller::new(customer, identity, None, None))
+        Ok(Caller::new(customer, identity, None, None, None))
     }
 
     /// If subjects are configured, every TCP connection must present one of them. An unknown connection is

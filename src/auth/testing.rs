@@ -123,6 +123,7 @@ pub(super) fn issuer() -> settings::Issuer {
         keys: KeySource::Url("https://idp.example/keys".to_owned()),
         customer_id_claim: claim_path("sub"),
         assumes_verified: false,
+        new_customer: None,
         customer_id_prefix: String::new(),
         required_scopes: Vec::new(),
         required_claims: Vec::new(),

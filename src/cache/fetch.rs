@@ -165,9 +165,10 @@ impl Fetcher {
         deadline: Monotonic,
     ) -> FetchOutcome {
         let sent = self.clock.moment();
-        let Lookup { customer, traceparent, trace, requester, .. } = lookup;
+        let Lookup { customer, new_customer, traceparent, trace, requester, .. } = lookup;
         let request = GetCustomer {
             customer,
+            new_customer,
             traceparent,
             trace,
             attempt: 1,
@@ -177,7 +178,12 @@ impl Fetcher {
         // The waiting requests get a panic as an error. Otherwise, each would repeat the fetch.
         let call = AssertUnwindSafe(async {
             match api.get_customer(request).await {
-                Ok(response) => self.validate(&response, sent),
+                Ok(response) => {
+                    if response.is_new {
+                        log_creation(requester.as_deref());
+                    }
+                    self.validate(&response, sent)
+                }
                 Err(error) => FetchOutcome::Failed(error),
             }
         });
@@ -273,6 +279,9 @@ impl Fetcher {
                 }
                 let lacks_only_token = matches!(outcome, FetchOutcome::Tokenless { .. });
                 if let Some(error) = outcome.failure() {
+                    if error.is_about_missing_customer() {
+                        self.store.remove(key);
+                    }
                     let failure = Failure { error, lacks_only_token };
                     self.failures.note(key, failure, recoveries, now);
                 }
@@ -320,6 +329,15 @@ fn end_span(span: &Span, outcome: &FetchOutcome) {
     span.end();
 }
 
+/// Logs that a missing customer was created, with the request that caused it.
+fn log_creation(requester: Option<&dyn Requester>) {
+    tracing::info!(
+        request_id = requester.map(Requester::request_id),
+        customer_ref = requester.and_then(Requester::customer_ref).map(tracing::field::display),
+        "customer created at Juspay"
+    );
+}
+
 /// Logs a failed call with the request that started it. Failures that the Juspay client logs, and
 /// unknown customers, are skipped.
 fn log_failure(failure: &JuspayError, requester: Option<&dyn Requester>) {
@@ -330,7 +348,14 @@ fn log_failure(failure: &JuspayError, requester: Option<&dyn Requester>) {
             | JuspayError::RejectedOrigin(_)
             | JuspayError::BreakerOpen(_)
     );
-    if !is_skipped {
+    if let JuspayError::NotCreated(why) = failure {
+        tracing::warn!(
+            cause = failure.cause(),
+            request_id = requester.map(Requester::request_id),
+            customer_ref = requester.and_then(Requester::customer_ref).map(tracing::field::display),
+            "customer not created: {why}"
+        );
+    } else if !is_skipped {
         tracing::warn!(
             outcome = failure.outcome(),
             cause = failure.cause(),

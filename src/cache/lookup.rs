@@ -11,7 +11,7 @@ use super::{
 use crate::{
     clock::Moment,
     concurrency::LimitReached,
-    customer::{CustomerId, CustomerRef},
+    customer::{CustomerId, CustomerRef, NewCustomer},
     juspay::{InvalidResponse, JuspayError},
     metrics::Metrics,
     settings::Rate,
@@ -31,6 +31,8 @@ pub struct Lookup {
     pub freshness: Freshness,
     /// The request's `traceparent`, for the call to Juspay.
     pub traceparent: Option<String>,
+    /// What the customer is created from if Juspay doesn't know it. `None`: it isn't created.
+    pub new_customer: Option<Arc<NewCustomer>>,
     /// The parent of the lookup's spans.
     pub trace: Parent,
     /// The request, for log lines.
@@ -329,7 +331,8 @@ impl Shared {
         lookup: &Lookup,
     ) -> Result<Found, LookupError> {
         let now = self.clock.moment();
-        let is_not_found = error == LookupError::Juspay(JuspayError::CustomerNotFound);
+        let is_not_found =
+            matches!(&error, LookupError::Juspay(it) if it.is_about_missing_customer());
         if let Some(entry) = reason.fallback(now).filter(|_| !is_not_found) {
             return Ok(self.hit(entry, lookup.detail(entry, now), lookup, now));
         }

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     clock::Monotonic,
     customer::CustomerKey,
-    juspay::{CustomerApi, InvalidResponse, JuspayError},
+    juspay::{CustomerApi, InvalidResponse, JuspayError, NotCreated},
     settings::Rate,
     shared::{
         Content, Failure, FailureCode, Found, Lease, LookUp, Need, News, Request, SharedCustomer,
@@ -285,7 +285,7 @@ enum SharedResult {
 /// The outcome, or the tier's token if it is a failure.
 fn or_fallback(outcome: FetchOutcome, fallback: Option<Arc<Entry>>) -> FetchOutcome {
     match (outcome.failure(), fallback) {
-        (Some(failure), Some(entry)) if failure != JuspayError::CustomerNotFound => {
+        (Some(failure), Some(entry)) if !failure.is_about_missing_customer() => {
             FetchOutcome::Fallback { entry, failure }
         }
         _ => outcome,
@@ -296,7 +296,10 @@ fn or_fallback(outcome: FetchOutcome, fallback: Option<Arc<Entry>>) -> FetchOutc
 /// network, its key or its breaker.
 fn failure_of(error: &JuspayError, was_short: bool) -> Option<Failure> {
     let is_own = match error {
-        JuspayError::Connection(_)
+        // Another replica's request may have another access token.
+        JuspayError::NotCreated(NotCreated::NoMobileNumber) => return None,
+        JuspayError::NotCreated(NotCreated::Limited(_))
+        | JuspayError::Connection(_)
         | JuspayError::RejectedOrigin(_)
         | JuspayError::RejectedCredentials(_)
         | JuspayError::BreakerOpen(_)
@@ -304,6 +307,7 @@ fn failure_of(error: &JuspayError, was_short: bool) -> Option<Failure> {
         | JuspayError::Aborted
         | JuspayError::InvalidResponse(InvalidResponse::ClockAhead(_)) => true,
         JuspayError::CustomerNotFound
+        | JuspayError::NotCreated(_)
         | JuspayError::TooManyRequests(_)
         | JuspayError::Status(..)
         | JuspayError::InvalidResponse(_) => false,

@@ -40,6 +40,7 @@ fn p1_same_customer_id_of_another_merchant_is_another_customer() {
         want_body: true,
         freshness: Freshness::default(),
         traceparent: None,
+        new_customer: None,
         trace: Parent::default(),
         requester: None,
     };

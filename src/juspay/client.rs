@@ -6,8 +6,9 @@
 //! worker's client drop all its connections before anything can reuse them.
 //!
 //! A request that fails because its pooled connection was stale (see `stale_connection`) is
-//! repeated once on a new connection. The repeat belongs to the same attempt, so the breaker and the
-//! retry budget count one attempt. All connections older than the failure are dropped.
+//! repeated once on a new connection, unless it would create a customer. The repeat belongs to the same
+//! attempt, so the breaker and the retry budget count one attempt. All connections older than the failure
+//! are dropped.
 
 use std::{cell::RefCell, fmt, io, path::Path, rc::Rc, sync::Arc, time::Duration};
 
@@ -25,7 +26,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     ConnectionFailure, CustomerApi, CustomerResponse, GetCustomer, InvalidResponse, JuspayError,
-    RejectedBy,
+    NotCreated, Operation, RejectedBy,
     api_keys::{ApiKeys, Slot},
     connect::{self, Http, LastFamily, from_connect_error},
     inspection::ResponseHead,
@@ -171,7 +172,15 @@ impl CustomerApi for Client {
         request: GetCustomer,
     ) -> LocalBoxFuture<'static, Result<CustomerResponse, JuspayError>> {
         let inner = Rc::clone(&self.0);
-        Box::pin(async move { inner.get_customer(request).await })
+        Box::pin(async move { inner.attempt(request, Operation::Get).await })
+    }
+
+    fn create_customer(
+        &self,
+        request: GetCustomer,
+    ) -> LocalBoxFuture<'static, Result<CustomerResponse, JuspayError>> {
+        let inner = Rc::clone(&self.0);
+        Box::pin(async move { inner.attempt(request, Operation::Create).await })
     }
 
     fn recoveries(&self) -> u64 {
@@ -184,27 +193,26 @@ impl CustomerApi for Client {
 impl Inner {
     /// Makes one attempt within the request's deadline. After a 401 (never after a 403), it tries
     /// the other key once. If that key works and Juspay itself sent the 401, later calls use it.
-    async fn get_customer(
+    async fn attempt(
         &self,
         mut request: GetCustomer,
+        operation: Operation,
     ) -> Result<CustomerResponse, JuspayError> {
         let keys = &self.juspay.keys;
         let slot = keys.in_use();
-        let response = self.try_key(&mut request, slot).await;
+        let response = self.try_key(&mut request, operation, slot).await;
         let Err(JuspayError::RejectedCredentials(by)) = response else { return response };
         let Some(other) = keys.other(slot) else {
             log_rejected_key(slot, by);
             return response;
         };
         tracing::warn!(slot = slot.name(), "Juspay rejected the API key; trying the other key");
-        let response = self.try_key(&mut request, other).await;
+        let response = self.try_key(&mut request, operation, other).await;
         if let Err(JuspayError::RejectedCredentials(by)) = response {
             log_rejected_key(other, by);
         }
         // A firewall's 401 does not concern the key.
-        if by == RejectedBy::Juspay
-            && matches!(response, Ok(_) | Err(JuspayError::CustomerNotFound))
-        {
+        if by == RejectedBy::Juspay && response.as_ref().err().is_none_or(JuspayError::proves_key) {
             keys.switch_to(other);
         }
         response
@@ -215,11 +223,14 @@ impl Inner {
     async fn try_key(
         &self,
         request: &mut GetCustomer,
+        operation: Operation,
         slot: Slot,
     ) -> Result<CustomerResponse, JuspayError> {
         let Juspay { clock, settings, .. } = &*self.juspay;
-        match self.measured(request, slot).await {
+        match self.measured(request, operation, slot).await {
             Ok(response) => response,
+            // Juspay may have created the customer.
+            Err(StaleConnection(why)) if operation == Operation::Create => Err(why),
             Err(StaleConnection(why)) => {
                 tracing::debug!(
                     "idle connection to Juspay was closed; repeating the request on a new one: {why}"
@@ -228,7 +239,9 @@ impl Inner {
                 request.deadline = end.min(request.call_deadline);
                 // All connections were dropped and nothing was awaited since, so this connection is
                 // new.
-                self.measured(request, slot).await.unwrap_or_else(|StaleConnection(why)| Err(why))
+                self.measured(request, operation, slot)
+                    .await
+                    .unwrap_or_else(|StaleConnection(why)| Err(why))
             }
         }
     }
@@ -237,16 +250,17 @@ impl Inner {
     async fn measured(
         &self,
         request: &GetCustomer,
+        operation: Operation,
         slot: Slot,
     ) -> Result<Result<CustomerResponse, JuspayError>, StaleConnection> {
         let Juspay { clock, metrics, .. } = &*self.juspay;
-        let span = self.span(request, slot);
+        let span = self.span(request, operation, slot);
         let juspay = &self.juspay;
         let start = clock.monotonic();
         let mut call = Call { juspay, start, deadline: request.deadline, outcome: None, span };
         let _in_flight = GaugeGuard::new(&metrics.upstream.in_flight);
         let exchange = self.http.borrow().pool.start_exchange();
-        let answering = self.exchange(request, slot, &call.span, &exchange);
+        let answering = self.exchange(request, operation, slot, (&call.span, &exchange));
         let response = clock::timeout_at(&**clock, request.deadline, answering)
             .await
             .unwrap_or(Err(JuspayError::Timeout));
@@ -279,11 +293,15 @@ impl Inner {
     }
 
     /// The span of a request. It omits the URL, which contains the customer id.
-    fn span(&self, request: &GetCustomer, slot: Slot) -> Span {
-        let span = request.trace.begin("GET /customers/{id}", Kind::Client);
+    fn span(&self, request: &GetCustomer, operation: Operation, slot: Slot) -> Span {
+        let (name, method, template) = match operation {
+            Operation::Get => ("GET /customers/{id}", "GET", "/customers/{id}"),
+            Operation::Create => ("POST /customers", "POST", "/customers"),
+        };
+        let span = request.trace.begin(name, Kind::Client);
         if span.place().is_some() {
-            span.set("http.request.method", "GET");
-            span.set("url.template", "/customers/{id}");
+            span.set("http.request.method", method);
+            span.set("url.template", template);
             if let Some((host, port)) = &self.juspay.server {
                 span.name("server.address", host);
                 span.set("server.port", *port);
@@ -300,11 +318,16 @@ impl Inner {
     async fn exchange(
         &self,
         request: &GetCustomer,
+        operation: Operation,
         slot: Slot,
-        span: &Span,
-        exchange: &Rc<Exchange>,
+        (span, exchange): (&Span, &Rc<Exchange>),
     ) -> Result<CustomerResponse, JuspayError> {
-        let sending = self.request(request, slot)?.send();
+        let http = self.request(request, operation, slot)?;
+        let sending = match (operation, &request.new_customer) {
+            (Operation::Create, Some(new)) => http.send_body(new.form(&request.customer)),
+            (Operation::Create, None) => return Err(NotCreated::NoMobileNumber.into()),
+            (Operation::Get, _) => http.send(),
+        };
         let response = exchange.send(sending).await.map_err(|error| {
             if matches!(error, SendRequestError::Connect(ConnectError::Disconnected)) {
                 exchange.ended_before_response();
@@ -324,7 +347,7 @@ impl Inner {
         let merchant = response.headers().get(KEY_MERCHANT).cloned();
         self.date_and_merchant.replace((date, merchant));
         let form = self.juspay.settings.customer_id_form;
-        let response = response::read(response, date, &request.customer, form).await;
+        let response = response::read(response, date, &request.customer, operation, form).await;
         match &response {
             Err(JuspayError::InvalidResponse(InvalidResponse::OtherCustomer)) => {
                 self.drop_connections();
@@ -351,19 +374,25 @@ impl Inner {
 
     /// Builds the request at the time of sending. The awc client isn't held across an await,
     /// because it may be replaced.
-    fn request(&self, request: &GetCustomer, slot: Slot) -> Result<ClientRequest, JuspayError> {
+    fn request(
+        &self,
+        request: &GetCustomer,
+        operation: Operation,
+        slot: Slot,
+    ) -> Result<ClientRequest, JuspayError> {
         let Juspay { settings, keys, .. } = &*self.juspay;
         let segment = request.customer.path_segment().to_string();
-        let url =
-            format!("{}/customers/{segment}?options.get_client_auth_token=true", settings.base_url);
+        let base_url = &settings.base_url;
+        let client = &self.http.borrow().client;
+        let http = match operation {
+            Operation::Get => client
+                .get(format!("{base_url}/customers/{segment}?options.get_client_auth_token=true")),
+            Operation::Create => client.post(format!("{base_url}/customers")),
+        };
         // Avoids a copy per request.
         let constant = HeaderValue::from_static;
         let key = keys.secret(slot).ok_or(UNUSABLE_KEY)?;
-        let mut http = self
-            .http
-            .borrow()
-            .client
-            .get(url)
+        let mut http = http
             .insert_header((header::AUTHORIZATION, authorization(&key)?))
             .insert_header((header::CONTENT_TYPE, constant("application/x-www-form-urlencoded")))
             .insert_header((header::ACCEPT, constant("application/json")))
@@ -415,8 +444,13 @@ impl Drop for Call<'_> {
 
 /// Every outcome label of a call that was made.
 fn call_outcomes() -> impl Iterator<Item = &'static str> {
-    let without_call =
-        [JuspayError::BreakerOpen(Duration::ZERO), JuspayError::Saturated].map(|it| it.outcome());
+    let without_call = [
+        JuspayError::BreakerOpen(Duration::ZERO),
+        JuspayError::Saturated,
+        NotCreated::NoMobileNumber.into(),
+        NotCreated::Limited(Duration::ZERO).into(),
+    ]
+    .map(|it| it.outcome());
     let failures = JuspayError::OUTCOMES.iter().copied();
     failures
         .filter(move |outcome| !without_call.contains(outcome))

@@ -159,6 +159,7 @@ impl Rejected {
             JuspayError::RejectedCredentials(by) => Some((Self::Credentials, *by)),
             JuspayError::RejectedOrigin(by) => Some((Self::Origin, *by)),
             JuspayError::CustomerNotFound
+            | JuspayError::NotCreated(_)
             | JuspayError::TooManyRequests(_)
             | JuspayError::Status(..)
             | JuspayError::InvalidResponse(_)

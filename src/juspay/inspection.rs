@@ -145,8 +145,15 @@ pub(crate) async fn request_customer(
     let sent = clock.moment();
     let trace = Parent::default();
     let call_deadline = deadline;
-    let request =
-        GetCustomer { customer, traceparent: None, trace, attempt: 1, deadline, call_deadline };
+    let request = GetCustomer {
+        customer,
+        new_customer: None,
+        traceparent: None,
+        trace,
+        attempt: 1,
+        deadline,
+        call_deadline,
+    };
     let response = client.get_customer(request).await;
     Ok(InspectedCall { answer: response, seen: client.last_head(), sent, received: clock.now() })
 }

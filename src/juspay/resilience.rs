@@ -1,5 +1,5 @@
 //! Wraps a worker's client with a concurrency limit, a circuit breaker, a hold, and retries within a
-//! budget. All of it ends by the deadline that the caller's request contains.
+//! budget. All of it ends by the deadline that the caller's request contains. Only Get Customer is retried.
 //!
 //! All workers share this state. After a wrong key (401) or a blocked address (403), the hold stops
 //! calls; neither counts as an outage or opens the breaker. Breaker, hold and retry budget count
@@ -19,7 +19,7 @@ use futures_util::future::LocalBoxFuture;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use super::{
-    CustomerApi, CustomerResponse, GetCustomer, JuspayError,
+    CustomerApi, CustomerResponse, GetCustomer, JuspayError, Operation,
     breaker::{Breaker, BreakerPermit, BreakerRules, BreakerState, CallResult},
     hold::{Hold, HoldChange, HoldPermit},
     sliding_window::{CustomerHash, CustomerHasher, CustomerWindow, Window},
@@ -277,7 +277,11 @@ impl ResilientClient {
         Self { shared, inner }
     }
 
-    async fn call(self, mut request: GetCustomer) -> Result<CustomerResponse, JuspayError> {
+    async fn call(
+        self,
+        mut request: GetCustomer,
+        operation: Operation,
+    ) -> Result<CustomerResponse, JuspayError> {
         let shared = &*self.shared;
         let customer = shared.hasher.hash(&request.customer);
         shared.hold.note_changes(self.inner.recoveries());
@@ -291,9 +295,12 @@ impl ResilientClient {
         let mut admission = shared.admit(customer)?;
         shared.count_call();
         let mut backoff = FIRST_BACKOFF;
-        let mut retries_left = shared.settings.max_retries;
+        let mut retries_left = match operation {
+            Operation::Get => shared.settings.max_retries,
+            Operation::Create => 0,
+        };
         loop {
-            let response = self.try_once(&request, admission).await;
+            let response = self.try_once(&request, operation, admission).await;
             let Err(error) = &response else { return response };
             if retries_left == 0 {
                 return response;
@@ -314,13 +321,18 @@ impl ResilientClient {
     async fn try_once(
         &self,
         request: &GetCustomer,
+        operation: Operation,
         admission: Admission,
     ) -> Result<CustomerResponse, JuspayError> {
         let shared = &*self.shared;
         let end = shared.clock.monotonic().plus(shared.settings.try_timeout);
         let deadline = end.min(request.deadline);
         let mut attempt = Attempt { shared, admission: Some(admission), deadline };
-        let response = self.inner.get_customer(GetCustomer { deadline, ..request.clone() }).await;
+        let request = GetCustomer { deadline, ..request.clone() };
+        let response = match operation {
+            Operation::Get => self.inner.get_customer(request).await,
+            Operation::Create => self.inner.create_customer(request).await,
+        };
         attempt.finish(&response);
         response
     }
@@ -356,7 +368,14 @@ impl CustomerApi for ResilientClient {
         &self,
         request: GetCustomer,
     ) -> LocalBoxFuture<'static, Result<CustomerResponse, JuspayError>> {
-        Box::pin(self.clone().call(request))
+        Box::pin(self.clone().call(request, Operation::Get))
+    }
+
+    fn create_customer(
+        &self,
+        request: GetCustomer,
+    ) -> LocalBoxFuture<'static, Result<CustomerResponse, JuspayError>> {
+        Box::pin(self.clone().call(request, Operation::Create))
     }
 
     fn recoveries(&self) -> u64 {

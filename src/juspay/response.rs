@@ -26,13 +26,14 @@ use jiff::{Timestamp, civil::DateTime};
 use serde_json::{Value, value::RawValue};
 
 use super::{
-    CustomerResponse, InvalidResponse, JuspayError, RejectedBy, RetryAfter,
+    CustomerResponse, InvalidResponse, JuspayError, NotCreated, Operation, RejectedBy, RetryAfter,
     lenient_json::{Document, Members},
 };
 use crate::{
     clock::{self, calendar},
     customer::{
-        ClientAuth, ClientAuthToken, Customer, CustomerId, CustomerIdForm, Field, date_json,
+        ClientAuth, ClientAuthToken, Customer, CustomerId, CustomerIdForm, Field, NewCustomerField,
+        date_json,
     },
     http_client::content_length,
 };
@@ -53,10 +54,15 @@ const CREDENTIALS_CODES: [&str; 2] = ["access_denied", "UNAUTHORIZED"];
 /// Juspay's `error_info.code` in the 403 of a blocked address.
 const ORIGIN_CODES: [&str; 1] = ["BAD_ORIGIN"];
 
+/// Juspay's `error_code` or `error_info.code` if a customer to be created exists.
+const EXISTS_CODES: [&str; 2] = ["unique", "ALREADY_EXISTS"];
+
 /// In the body of an error.
 const ERROR_CODE: &str = "error_code";
 const ERROR_INFO: &str = "error_info";
 const INFO_CODE: &str = "code";
+const INFO_FIELDS: &str = "fields";
+const FIELD_NAME: &str = "field_name";
 
 /// In `juspay`.
 const TOKEN: &str = "client_auth_token";
@@ -70,6 +76,7 @@ pub(super) async fn read<S>(
     mut response: ClientResponse<S>,
     date: Option<Timestamp>,
     requested: &CustomerId,
+    operation: Operation,
     form: CustomerIdForm,
 ) -> Result<CustomerResponse, JuspayError>
 where
@@ -96,7 +103,7 @@ where
                 let is_cut = announced.is_none() && is_truncated(&body);
                 if is_cut { InvalidResponse::Truncated } else { why }
             })?;
-            Ok(CustomerResponse { customer, auth, date })
+            Ok(CustomerResponse { customer, auth, date, is_new: false })
         }
         StatusCode::UNAUTHORIZED => {
             Err(JuspayError::RejectedCredentials(rejected_by(&body, &CREDENTIALS_CODES)))
@@ -105,6 +112,7 @@ where
             Err(JuspayError::RejectedOrigin(rejected_by(&body, &ORIGIN_CODES)))
         }
         StatusCode::NOT_FOUND => Err(not_found(&body)),
+        StatusCode::BAD_REQUEST if operation == Operation::Create => Err(not_created(&body)),
         StatusCode::TOO_MANY_REQUESTS => Err(JuspayError::TooManyRequests(retry_after)),
         status if status.is_redirection() => Err(InvalidResponse::Redirect.into()),
         status if status.is_success() => Err(InvalidResponse::Status.into()),
@@ -265,6 +273,21 @@ pub(super) fn not_found(body: &[u8]) -> JuspayError {
     let mut codes = codes.into_iter().flatten().filter_map(text);
     let is_not_found = codes.any(|code| NOT_FOUND_CODES.contains(&&*code));
     if is_not_found { JuspayError::CustomerNotFound } else { JuspayError::Status(404, None) }
+}
+
+/// Classifies a 400 of Create Customer: the customer exists, or Juspay rejected a field that was sent.
+fn not_created(body: &[u8]) -> JuspayError {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let info = body.get(ERROR_INFO);
+    let codes = [body.get(ERROR_CODE), info.and_then(|it| it.get(INFO_CODE))];
+    let mut codes = codes.into_iter().flatten().filter_map(Value::as_str);
+    if codes.any(|code| EXISTS_CODES.contains(&code)) {
+        return NotCreated::Exists.into();
+    }
+    let fields = info.and_then(|it| it.get(INFO_FIELDS)).and_then(Value::as_array);
+    let mut names = fields.into_iter().flatten().filter_map(|it| it.get(FIELD_NAME)?.as_str());
+    let rejected = names.find_map(NewCustomerField::from_name);
+    rejected.map_or(JuspayError::Status(400, None), |it| NotCreated::RejectedField(it).into())
 }
 
 /// What sent a 401 or 403: Juspay itself, recognized by its documented JSON, or something else, such as a

@@ -21,6 +21,8 @@ fn rows() -> Vec<Row> {
     const ONE_CUSTOMER: [bool; 3] = [false, false, true];
     let mut rows = vec![
         (E::CustomerNotFound, "not_found", ONE_CUSTOMER),
+        (E::NotCreated(NotCreated::NoMobileNumber), "no_mobile_number", LOCAL),
+        (E::NotCreated(NotCreated::Exists), "already_exists", ONE_CUSTOMER),
         (E::RejectedCredentials(RejectedBy::Juspay), "rejected_credentials", LOCAL),
         (E::RejectedCredentials(RejectedBy::Hold(WAIT)), "rejected_credentials", LOCAL),
         (E::RejectedOrigin(RejectedBy::Unknown), "rejected_origin", LOCAL),
@@ -93,12 +95,33 @@ fn errors_carry_retry_after() {
         E::Status(400, Some(WAIT)),
         E::Status(503, Some(WAIT)),
         E::BreakerOpen(WAIT),
+        E::NotCreated(NotCreated::Limited(WAIT)),
     ] {
         assert_eq!(error.retry_after(), Some(WAIT), "{error:?}");
     }
     for (error, ..) in rows().into_iter().filter(|(error, ..)| *error != E::BreakerOpen(WAIT)) {
         assert_eq!(error.retry_after(), None, "{error:?}");
     }
+}
+
+#[test]
+fn errors_of_creations_have_their_own_rules() {
+    use NotCreated as N;
+    let rejected = N::RejectedField(NewCustomerField::ObjectReferenceId);
+    for (why, outcome, [proves_access, is_missing]) in [
+        (N::NoMobileNumber, "no_mobile_number", [false, true]),
+        (rejected, "rejected_field", [true, true]),
+        (N::Exists, "already_exists", [true, false]),
+        (N::Limited(WAIT), "creation_limited", [false, true]),
+    ] {
+        let error = JuspayError::from(why);
+        assert_eq!((error.outcome(), error.cause()), (outcome, outcome));
+        assert!(!error.is_outage() && !error.is_retryable(), "{error:?}");
+        assert_eq!(error.proves_access(), proves_access, "{error:?}");
+        assert_eq!(error.is_about_missing_customer(), is_missing, "{error:?}");
+        assert!(error.is_remembered(), "{error:?}");
+    }
+    assert_eq!(JuspayError::from(rejected).retry_after(), Some(REJECTED_FIELD_PAUSE));
 }
 
 /// The settings of `config/default.toml`; those without a default are empty.
@@ -109,6 +132,7 @@ pub(super) fn shipped_settings() -> settings::Juspay {
         api_key: settings::SecretSource::File(PathBuf::new()),
         api_key_next: None,
         customer_id_form: CustomerIdForm::Merchant,
+        create_missing_customers: false,
         api_version: None,
         ca_file: None,
         egress_proxy: None,

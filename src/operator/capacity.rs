@@ -23,6 +23,10 @@ const CUSTOMER_BYTES: u64 = 2304;
 /// with 30,000 tokens of one customer (0.9 KiB each), rounded up.
 const TOKEN_BYTES: u64 = 1024;
 
+/// Bytes that a verified token has in addition if missing customers are created from its claims: 72 for the
+/// values, and the allocations of a mobile number, an e-mail address and two names of usual length.
+const NEW_CUSTOMER_BYTES: u64 = 256;
+
 /// Bytes of a connection that is sending a request head, the maximum that a connection uses
 /// (docs/operations.md#capacity).
 const CONNECTION_BYTES: u64 = 60 * 1024;
@@ -164,14 +168,20 @@ impl Capacity<'_> {
     fn memory_rows(&self) -> [(Option<u64>, &'static str, u64); 4] {
         let customers = self.settings.cache.capacity;
         let tokens = self.settings.auth.verified_tokens.saturating_sub(customers);
+        let claims =
+            if self.settings.juspay.create_missing_customers { NEW_CUSTOMER_BYTES } else { 0 };
         let connections = u64::try_from(self.settings.server.max_connections).unwrap_or(u64::MAX);
         [
             (
                 Some(customers),
                 "customers, each with a verified token (cache.capacity)",
-                CUSTOMER_BYTES,
+                CUSTOMER_BYTES.saturating_add(claims),
             ),
-            (Some(tokens), "further verified tokens (auth.verified_tokens)", TOKEN_BYTES),
+            (
+                Some(tokens),
+                "further verified tokens (auth.verified_tokens)",
+                TOKEN_BYTES.saturating_add(claims),
+            ),
             (
                 Some(connections),
                 "connections, all sending headers (server.max_connections)",
@@ -427,6 +437,7 @@ mod tests {
 
     #[test]
     fn memory_is_listed_by_purpose() {
+        let creating = settings("juspay.create_missing_customers = true\ncache.capacity = 1000000");
         let settings = settings("cache.capacity = 1000000\nserver.max_connections = 1000");
         let shown = capacity(&settings, 1, None).to_string();
         assert!(
@@ -437,6 +448,8 @@ mod tests {
         assert!(memory(&shown, "1,000 connections").ends_with(" 59 MiB 60.00 KiB each"), "{shown}");
         assert!(memory(&shown, "total").ends_with(" 2,266 MiB"), "{shown}");
         assert!(shown.lines().all(|line| line.starts_with('#')), "{shown}");
+        let shown = capacity(&creating, 1, None).to_string();
+        assert!(memory(&shown, "1,000,000 customers").ends_with(" 2.50 KiB each"), "{shown}");
     }
 
     #[cfg(feature = "shared")]

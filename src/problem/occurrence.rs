@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use super::Problem;
+use crate::customer::NewCustomerField;
 
 /// Where a problem can occur.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Location {
-    /// The paths of the customer: `/me/…`.
+    /// All paths of the app: `/me/…`.
+    App,
+    /// Those of them that respond with the customer: all but `/me/prepare`, which does not wait for it.
     Customer,
     /// Any path of the public listener.
     Public,
@@ -39,43 +42,50 @@ macro_rules! locations {
 const ZERO: Duration = Duration::ZERO;
 
 locations! {
-    Self::InvalidRequest(_), Self::InvalidRequest("") => Customer;
+    Self::InvalidRequest(_), Self::InvalidRequest("") => App;
     Self::Malformed(_), Self::Malformed("") => Public;
-    Self::MissingToken, Self::MissingToken => Customer;
-    Self::MalformedBearer(_), Self::MalformedBearer("") => Customer;
-    Self::TokenTooLarge, Self::TokenTooLarge => Customer;
-    Self::InvalidToken, Self::InvalidToken => Customer;
-    Self::InvalidDpopProof, Self::InvalidDpopProof => Customer;
-    Self::UseDpopNonce(_), Self::UseDpopNonce("".into()) => Customer;
-    Self::ExpiredToken, Self::ExpiredToken => Customer;
-    Self::InsufficientScope(_), Self::InsufficientScope("".into()) => Customer;
-    Self::NoCustomer, Self::NoCustomer => Customer;
+    Self::MissingToken, Self::MissingToken => App;
+    Self::MalformedBearer(_), Self::MalformedBearer("") => App;
+    Self::TokenTooLarge, Self::TokenTooLarge => App;
+    Self::InvalidToken, Self::InvalidToken => App;
+    Self::InvalidDpopProof, Self::InvalidDpopProof => App;
+    Self::UseDpopNonce(_), Self::UseDpopNonce("".into()) => App;
+    Self::ExpiredToken, Self::ExpiredToken => App;
+    Self::InsufficientScope(_), Self::InsufficientScope("".into()) => App;
+    Self::NoCustomer, Self::NoCustomer => App;
     Self::CustomerNotFound(_), Self::CustomerNotFound(ZERO) => Customer;
+    Self::CustomerNotCreatable(_), Self::CustomerNotCreatable(NewCustomerField::MobileNumber) => Customer;
     Self::NotFound, Self::NotFound => Unmatched;
-    Self::MethodNotAllowed(_), Self::MethodNotAllowed("") => Customer;
-    Self::BodyNotAllowed, Self::BodyNotAllowed => Customer;
+    Self::MethodNotAllowed(_), Self::MethodNotAllowed("") => App;
+    Self::BodyNotAllowed, Self::BodyNotAllowed => App;
     Self::InternalError, Self::InternalError => Public;
     Self::UpstreamRejectedCredentials, Self::UpstreamRejectedCredentials => Customer;
     Self::UpstreamRejectedOrigin, Self::UpstreamRejectedOrigin => Customer;
     Self::UpstreamInvalidResponse, Self::UpstreamInvalidResponse => Customer;
     Self::UpstreamError(_), Self::UpstreamError(ZERO) => Customer;
     Self::UpstreamUnavailable(_), Self::UpstreamUnavailable(ZERO) => Customer;
-    Self::Overloaded, Self::Overloaded => Customer;
-    Self::RateLimited(_), Self::RateLimited(ZERO) => Customer;
+    Self::Overloaded, Self::Overloaded => App;
+    Self::RateLimited(_), Self::RateLimited(ZERO) => App;
     Self::NotCached, Self::NotCached => Customer;
     Self::UpstreamTimeout, Self::UpstreamTimeout => Customer;
-    Self::KeysUnavailable(_), Self::KeysUnavailable(ZERO) => Customer;
+    Self::KeysUnavailable(_), Self::KeysUnavailable(ZERO) => App;
     Self::AdminDisabled, Self::AdminDisabled => Admin;
     Self::AdminForbidden, Self::AdminForbidden => Admin;
     Self::RevocationsFull, Self::RevocationsFull => Admin;
 }
 
 impl Problem {
-    /// One example of each problem that the paths of the customer can respond with.
+    /// One example of each problem that a path with the customer can respond with.
     pub fn on_customer_routes() -> impl Iterator<Item = Self> {
+        use Location::{App, Customer, Public};
+        Self::examples().into_iter().filter(|it| matches!(it.location(), App | Customer | Public))
+    }
+
+    /// One example of each problem that `/me/prepare` can respond with.
+    pub fn on_prepare() -> impl Iterator<Item = Self> {
         Self::examples()
             .into_iter()
-            .filter(|it| matches!(it.location(), Location::Customer | Location::Public))
+            .filter(|it| matches!(it.location(), Location::App | Location::Public))
     }
 
     /// One example of each problem that other paths of the public listener can respond with.
@@ -121,6 +131,14 @@ mod tests {
         }
         for code in ["404 not_found", "403 admin_disabled"] {
             assert!(!customer.contains(code), "{code}: {customer:?}");
+        }
+        let prepare = codes(Problem::on_prepare().collect());
+        assert!(
+            prepare.is_subset(&customer) && prepare.contains("429 rate_limited"),
+            "{prepare:?}"
+        );
+        for code in ["404 customer_not_found", "502 upstream_error", "504 not_cached"] {
+            assert!(customer.contains(code) && !prepare.contains(code), "{code}: {prepare:?}");
         }
     }
 }

@@ -186,6 +186,7 @@ impl Handler {
             want_body: wanted.want_body,
             freshness: wanted.freshness,
             traceparent: in_flight.child_traceparent(),
+            new_customer: caller.new_customer().cloned(),
             trace: in_flight.trace(),
             requester: self.log.requester(in_flight),
         }

@@ -12,7 +12,7 @@ use std::{
 };
 
 pub use self::{
-    claims::{AudienceClaim, ClaimPath, ClaimValue, RequiredClaim},
+    claims::{AudienceClaim, ClaimPath, ClaimValue, NewCustomerClaims, RequiredClaim},
     gateway::Gateway,
     issuer::{DpopMode, Issuer},
     key_source::{Hmac, HmacSecretError, Introspection, KeySource, hmac_secrets},

@@ -23,6 +23,7 @@ pub(super) fn check(settings: &Settings, reader: &mut Reader<'_>) {
     juspay::check_egress_proxy(reader);
     traces::check_headers(reader);
     juspay::check_api_key(reader);
+    juspay::check_creation(juspay.customer_id_form, reader);
     cache.check(reader);
     juspay.check_attempts(reader);
     server.check_in_flight(reader);

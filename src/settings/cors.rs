@@ -22,7 +22,7 @@ fn origin(text: &str) -> Result<String, Violation> {
                \"capacitor://localhost\"";
     let violation = |reason| Err(Violation::new(reason, fix));
     if text.contains('*') || text == "null" {
-        return violation("allows pages that nobody controls");
+        return violation("allows pages of any site");
     }
     let Some(UrlParts { scheme, authority, path, .. }) = UrlParts::split(text) else {
         return violation("expected a scheme and a host");

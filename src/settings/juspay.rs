@@ -13,6 +13,7 @@ use crate::net::{Origin, UrlParts};
 
 use super::{
     address::{WebAddress, is_exposed, no_query},
+    auth::gateway,
     fault::Violation,
     files::{read_text, validate_roots},
     reader::{Reader, Violations},
@@ -41,6 +42,8 @@ pub struct Juspay {
     pub api_key_next: Option<PathBuf>,
     /// `juspay.customer_id_form`
     pub customer_id_form: CustomerIdForm,
+    /// `juspay.create_missing_customers`
+    pub create_missing_customers: bool,
     /// `juspay.api_version`, Juspay's `version` header.
     pub api_version: Option<String>,
     /// `juspay.ca_file`: PEM root certificates, in addition to the built-in ones.
@@ -117,6 +120,7 @@ impl Juspay {
             api_key,
             api_key_next,
             customer_id_form: reader.filled_or(form, CustomerIdForm::Merchant),
+            create_missing_customers: reader.boolean(CREATE_MISSING),
             api_version: reader.at("juspay.api_version").text(header_value),
             ca_file: reader.at("juspay.ca_file").file(validate_roots),
             egress_proxy: reader.at(EGRESS_PROXY).text(egress_proxy),
@@ -152,6 +156,27 @@ pub(super) fn check_plain_http(reader: &mut Reader<'_>) {
         let fix = "use https, or set juspay.allow_plain_http = true if the network to Juspay is \
                    private";
         reader.conflict(&[BASE_URL], reason, fix);
+    }
+}
+
+/// Whether missing customers are created.
+pub(super) const CREATE_MISSING: &str = "juspay.create_missing_customers";
+
+/// A customer can be created only with the merchant's id, and from the claims of an access token.
+pub(super) fn check_creation(form: CustomerIdForm, reader: &mut Reader<'_>) {
+    if !reader.is(CREATE_MISSING, true) {
+        return;
+    }
+    if form == CustomerIdForm::Juspay {
+        let reason = "juspay.customer_id_form is \"juspay\", and only Juspay chooses such ids";
+        let fix = "set it to false, or set juspay.customer_id_form = \"merchant\"";
+        reader.conflict(&[CREATE_MISSING, "juspay.customer_id_form"], reason, fix);
+    }
+    if reader.is_set(gateway::HEADER) {
+        let reason = "with auth.gateway there are no access tokens, and a customer is created from \
+                      the claims of one";
+        let fix = "set it to false, and create customers at Juspay in your backend";
+        reader.conflict(&[CREATE_MISSING, gateway::HEADER], reason, fix);
     }
 }
 

@@ -1,4 +1,4 @@
-//! `limits.*`: rate limits per customer.
+//! `limits.*`: rate limits.
 
 use std::{num::NonZeroU32, str::FromStr, time::Duration};
 
@@ -45,6 +45,8 @@ pub struct Limits {
     pub per_customer: Option<Rate>,
     /// `limits.force_refresh_per_customer`
     pub force_refresh_per_customer: Option<Rate>,
+    /// `limits.create_customers`: of all customers together.
+    pub create_customers: Option<Rate>,
 }
 
 impl Limits {
@@ -52,6 +54,7 @@ impl Limits {
         Self {
             per_customer: reader.text("limits.per_customer", rate),
             force_refresh_per_customer: reader.text("limits.force_refresh_per_customer", rate),
+            create_customers: reader.text("limits.create_customers", rate),
         }
     }
 }

@@ -78,6 +78,7 @@ fn unset_keys_have_their_defaults() {
     assert_eq!(juspay.base_url, "https://api.juspay.in");
     assert_eq!(juspay.customer_id_form, CustomerIdForm::Merchant);
     assert_eq!((juspay.api_version, juspay.ca_file), (None, None));
+    assert!(!juspay.create_missing_customers);
     assert_eq!(juspay.connect_timeout, Duration::from_secs(1));
     assert_eq!(juspay.deadline, Duration::from_secs(5));
     assert_eq!((juspay.max_in_flight, juspay.max_retries), (64, 2));
@@ -106,6 +107,7 @@ fn unset_keys_have_their_defaults() {
     let rate = |rate: Option<Rate>| rate.map(|rate| (rate.count.get(), rate.per.as_secs()));
     assert_eq!(rate(limits.per_customer), Some((600, 60)));
     assert_eq!(rate(limits.force_refresh_per_customer), Some((3, 60)));
+    assert_eq!(rate(limits.create_customers), Some((10, 1)));
     assert_eq!(response.fields, FieldSet::all());
     assert_eq!((log.level, log.format), (LogLevel::Info, LogFormat::Json));
     assert_eq!((log.access, log.customer_ref_key_file), (AccessLog::All, None));
@@ -128,6 +130,7 @@ fn unset_issuer_keys_have_their_defaults() {
     assert_eq!((issuer.max_token_age, issuer.dpop), (None, DpopMode::Off));
     assert!(!issuer.accepts_id_tokens && !issuer.assumes_verified);
     assert_eq!(issuer.audience_claim, AudienceClaim::Aud);
+    assert_eq!(issuer.new_customer, None);
 }
 
 #[test]

@@ -55,6 +55,7 @@ async fn probes_and_metrics_are_open_on_any_address() {
         for (path, text) in [("/livez", "ok\n"), ("/readyz", "ready\n")] {
             let reply = get(path).await;
             assert_eq!((reply.status, &*reply.text()), (200, text), "{settings} {path}");
+            assert_eq!(reply.header("content-type"), Some("text/plain; charset=utf-8"));
         }
         let reply = get("/metrics").await;
         assert_eq!(reply.status, 200);

@@ -334,3 +334,17 @@ async fn claims_of_responses_are_checked() {
     assert_invalid(&client.me().await);
     assert_eq!(setup.world.simulator().total_requests(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn missing_customer_is_created_from_the_response() {
+    let setup = Setup::with("juspay.create_missing_customers = true").await;
+    setup.world.simulator().set_provision(false);
+    let wish = MintRequest::opaque("newcomer").with("phone_number", "+919810012345");
+    let unverified = setup.mint(wish.clone());
+    let client = setup.world.client_with_token(&unverified);
+    assert_eq!(client.me().await.code(), "customer_not_creatable");
+    setup.world.clock.advance(Duration::from_secs(1));
+    let verified = setup.mint(wish.with("phone_number_verified", true));
+    let reply = setup.world.client_with_token(&verified).me().await;
+    assert_eq!(reply.json()["mobile_number"], "9810012345", "{}", reply.text());
+}

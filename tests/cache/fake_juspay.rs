@@ -21,6 +21,7 @@ pub(super) struct FakeJuspay {
 struct Calls {
     requests: Vec<GetCustomer>,
     waiting: VecDeque<oneshot::Sender<Reply>>,
+    creations: usize,
     running: usize,
     max_running: usize,
 }
@@ -46,6 +47,11 @@ impl FakeJuspay {
     /// The number of calls for `customer`.
     pub(super) fn calls(&self, customer: &str) -> usize {
         self.with(customer, |calls| calls.requests.len())
+    }
+
+    /// How many of the calls for `customer` create it.
+    pub(super) fn creations(&self, customer: &str) -> usize {
+        self.with(customer, |calls| calls.creations)
     }
 
     /// The number of running calls for `customer`.
@@ -89,6 +95,14 @@ impl CustomerApi for FakeJuspay {
                 Reply::Panics => panic!("on purpose"),
             }
         })
+    }
+
+    fn create_customer(
+        &self,
+        request: GetCustomer,
+    ) -> LocalBoxFuture<'static, Result<CustomerResponse, JuspayError>> {
+        self.with(request.customer.as_str(), |calls| calls.creations += 1);
+        self.get_customer(request)
     }
 }
 

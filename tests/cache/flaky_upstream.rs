@@ -118,7 +118,7 @@ impl FlakyUpstream {
         state.tokens.insert(token.clone(), (sent.plus(limited), limited));
         let token = ClientAuthToken::parse(token).unwrap();
         let auth = Ok(ClientAuth { token, expiry });
-        CustomerResponse { customer: customer("A"), auth, date: Some(now) }
+        CustomerResponse { customer: customer("A"), auth, date: Some(now), is_new: false }
     }
 }
 

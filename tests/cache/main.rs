@@ -17,6 +17,7 @@ mod blocking_clock;
 #[path = "../../src/captured_log.rs"]
 mod captured_log;
 mod concurrency_limits;
+mod creation;
 mod early_death;
 mod eviction;
 mod fake_juspay;

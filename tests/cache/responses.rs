@@ -15,7 +15,7 @@ use juspay_bff::{
     cache::{Detail, Forward, Freshness, Lookup, LookupError, Source},
     clock::{Clock, later},
     customer::whole_seconds,
-    juspay::{ConnectionFailure, InvalidResponse, JuspayError, RejectedBy},
+    juspay::{ConnectionFailure, InvalidResponse, JuspayError, NotCreated, RejectedBy},
 };
 
 use super::{
@@ -205,6 +205,7 @@ fn failing(error: &JuspayError) -> Juspay {
         }
         JuspayError::InvalidResponse(_)
         | JuspayError::CustomerNotFound
+        | JuspayError::NotCreated(_)
         | JuspayError::RejectedCredentials(_)
         | JuspayError::RejectedOrigin(_)
         | JuspayError::TooManyRequests(_)
@@ -240,6 +241,7 @@ fn failures() -> Vec<JuspayError> {
         JuspayError::Connection(ConnectionFailure::Connect),
         JuspayError::Connection(ConnectionFailure::Broken),
         JuspayError::Timeout,
+        JuspayError::NotCreated(NotCreated::Exists),
         JuspayError::BreakerOpen(secs(5)),
         JuspayError::Saturated,
         JuspayError::Aborted,

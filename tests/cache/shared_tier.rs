@@ -7,8 +7,8 @@ use futures_util::FutureExt as _;
 use juspay_bff::{
     cache::{Detail, Forward, Lookup, LookupError, Purged, Source},
     clock::{Clock as _, Monotonic},
-    customer::CustomerJson,
-    juspay::{ConnectionFailure, InvalidResponse, JuspayError, RejectedBy},
+    customer::{CustomerJson, NewCustomerField},
+    juspay::{ConnectionFailure, InvalidResponse, JuspayError, NotCreated, RejectedBy},
     settings::MaxHandOuts,
     shared::{
         Content, Failure, FailureCode, Found as SharedFound, LeaseId, LookUp, News, SharedCustomer,
@@ -236,11 +236,13 @@ fn p4_failures_are_shared_unless_they_are_trouble_of_this_replica() {
         JuspayError::TooManyRequests(Some(secs(30))),
         JuspayError::InvalidResponse(InvalidResponse::NoToken),
         JuspayError::Timeout,
+        JuspayError::NotCreated(NotCreated::RejectedField(NewCustomerField::FirstName)),
     ];
     let own = [
         JuspayError::Connection(ConnectionFailure::Resolve),
         JuspayError::BreakerOpen(secs(5)),
         JuspayError::Saturated,
+        JuspayError::NotCreated(NotCreated::Limited(secs(5))),
         JuspayError::Aborted,
         JuspayError::RejectedCredentials(RejectedBy::Juspay),
     ];

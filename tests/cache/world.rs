@@ -77,6 +77,7 @@ pub(super) fn lookup(customer: &str) -> Lookup {
         want_body: true,
         freshness: Freshness::default(),
         traceparent: None,
+        new_customer: None,
         trace: Parent::default(),
         requester: None,
     }
@@ -134,7 +135,8 @@ pub(super) fn failure(error: JuspayError) -> Reply {
 
 /// A valid response without a usable token.
 pub(super) fn tokenless(why: InvalidResponse) -> Reply {
-    let response = CustomerResponse { customer: customer("A"), auth: Err(why), date: None };
+    let response =
+        CustomerResponse { customer: customer("A"), auth: Err(why), date: None, is_new: false };
     Reply::Returns(Ok(Box::new(response)))
 }
 
@@ -187,7 +189,8 @@ impl World {
         let token = ClientAuthToken::parse(token.to_owned()).unwrap();
         // One second more, because the cache subtracts the resolution of `Date`.
         let auth = Ok(ClientAuth { token, expiry: later(now, secs(life + 1)) });
-        let response = CustomerResponse { customer: customer("A"), auth, date: Some(now) };
+        let response =
+            CustomerResponse { customer: customer("A"), auth, date: Some(now), is_new: false };
         Reply::Returns(Ok(Box::new(response)))
     }
 

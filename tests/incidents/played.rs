@@ -193,6 +193,15 @@ impl Rig {
                     assert_eq!(client.me(&token).await.unwrap().status, 200);
                 }
             }
+            Traffic::SdkPayload => {
+                for wish in &wishes {
+                    let client = self.world.client_with(wish);
+                    client.get("/me/sdk-payload?action=process").await;
+                    let empty = "Content-Length: 0\r\n";
+                    let prepared = client.request("POST", "/me/prepare", empty).await;
+                    assert_eq!(prepared.status, 202);
+                }
+            }
             Traffic::Unanswered => self.unanswered(&wishes).await,
             Traffic::Slow => {
                 for wish in &wishes {
@@ -253,6 +262,7 @@ fn wish(traffic: Traffic, customer: &str) -> MintRequest {
         | Traffic::Tls
         | Traffic::Unanswered
         | Traffic::Slow
-        | Traffic::Crowd => MintRequest::of(customer),
+        | Traffic::Crowd
+        | Traffic::SdkPayload => MintRequest::of(customer),
     }
 }

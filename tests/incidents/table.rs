@@ -59,6 +59,8 @@ pub enum Traffic {
     Slow,
     /// Three new customers while another waits for Juspay.
     Crowd,
+    /// New customers of an app that uses only `/me/sdk-payload` and `/me/prepare`.
+    SdkPayload,
 }
 
 const UNSERVED: &[&str] = &["JuspayBffUnserved page", "JuspayBffUnserved ticket"];
@@ -82,6 +84,7 @@ const QUIET: Incident = Incident {
 pub const INCIDENTS: &[Incident] = &[
     QUIET_DAY,
     SERVER_ERRORS,
+    SDK_PAYLOAD,
     TIMEOUTS,
     RESETS,
     CLOSED,
@@ -150,6 +153,12 @@ const SERVER_ERRORS: Incident = unserved!(
     "upstream_error",
     "server_error"
 );
+const SDK_PAYLOAD: Incident = Incident {
+    name: "Juspay returns 500, and the app uses /me/sdk-payload",
+    settings: "sdk = { profile = \"ec\", environment = \"sandbox\" }",
+    traffic: Traffic::SdkPayload,
+    ..SERVER_ERRORS
+};
 const RESETS: Incident =
     unserved!("connections to Juspay break", r#""reset""#, "upstream_error", "connection");
 const CLOSED: Incident =

@@ -20,7 +20,14 @@ async fn traffic(world: &World, browser: &mut Browser) {
     }
     for second in [2_u32, 5, 9, 6, 12, 17, 14, 8, 11, 19] {
         for number in 0..second * 4 {
-            world.client(&format!("customer-{}", number % (second * 2))).me().await;
+            let client = world.client(&format!("customer-{}", number % (second * 2)));
+            if number < second / 2 {
+                client.request("POST", "/me/prepare", "Content-Length: 0\r\n").await;
+            } else if number < second * 2 {
+                client.get("/me/sdk-payload?action=process").await;
+            } else {
+                client.me().await;
+            }
         }
         if second > 10 {
             world.client("sim_not_found").me().await;
@@ -104,7 +111,7 @@ pub async fn assert_accessible(browser: &mut Browser, what: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn page_is_accessible_at_every_size_and_color_scheme() {
-    let mut opened = Opened::with("").await;
+    let mut opened = Opened::with("sdk = { profile = \"ec\", environment = \"sandbox\" }").await;
     let browser = &mut opened.browser;
     traffic(&opened.world, browser).await;
     for (device, width, height, mobile) in [("desk", 1120, 800, false), ("phone", 360, 740, true)] {

@@ -31,13 +31,18 @@ const REPLACE_METRICS: &str = "(() => {
     };
 })()";
 
+fn responses(route: &str, status: &str, code: &str, count: &str) -> String {
+    format!(
+        "juspay_bff_http_requests_total{{code=\"{code}\",route=\"{route}\",status=\"{status}\"}} {count}"
+    )
+}
+
 /// The line of `/metrics` for a case's line.
 fn series(line: &str) -> String {
     let words: Vec<_> = line.split(' ').collect();
     match words[..] {
-        [status, code, count] => format!(
-            "juspay_bff_http_requests_total{{code=\"{code}\",route=\"/me/customer\",status=\"{status}\"}} {count}"
-        ),
+        [status, code, count] => responses("/me/customer", status, code, count),
+        [route, status, code, count] => responses(route, status, code, count),
         _ => format!("juspay_bff_{line}"),
     }
 }

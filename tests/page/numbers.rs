@@ -87,6 +87,26 @@ fn host() -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn requests_by_route_and_failed_share_of_the_routes_that_return_tokens() {
+    let mut opened = Opened::with("sdk = { profile = \"ec\", environment = \"sandbox\" }").await;
+    let payload = "/me/sdk-payload?action=process";
+    assert_eq!(opened.world.client("alice").get(payload).await.status, 200);
+    assert_eq!(opened.world.client("sim_500").get(payload).await.status, 502);
+    for _ in 0..6 {
+        let alice = opened.world.client("alice");
+        let reply = alice.request("POST", "/me/prepare", "Content-Length: 0\r\n").await;
+        assert_eq!(reply.status, 202);
+    }
+    opened.until_shown(8).await;
+    assert_eq!(opened.row("routes", "/me/sdk-payload").await, ["2", "2"]);
+    assert_eq!(opened.row("routes", "/me/prepare").await, ["6", "6"]);
+    assert!(opened.row("routes", "/me/customer").await.is_empty(), "no requests");
+    assert_eq!(opened.row("answers", "202 ok").await, ["6", "6"]);
+    assert_eq!(opened.browser.text("#failed").await, "50.0 %");
+    opened.browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn joined_requests_count_as_requests_with_no_call_of_their_own() {
     let mut opened = Opened::with("").await;
     let gate = opened.world.simulator().hold("alice");

@@ -65,7 +65,7 @@ pub async fn all_queries_return_data(prometheus: &Prometheus, world: &World) {
 }
 
 /// Labels whose values have a meaning, and therefore a color.
-const MEANINGFUL: [&str; 5] = ["code", "outcome", "state", "cause", "slot"];
+const MEANINGFUL: [&str; 6] = ["code", "route", "outcome", "state", "cause", "slot"];
 
 /// Counters exist with 0 from the start, so this covers all values of the labels.
 async fn series_have_colors(prometheus: &Prometheus) {

@@ -22,6 +22,7 @@ const SETTINGS: &str = r#"
     juspay.breaker = { min_calls = 4, open_for = "5s" }
     cache.capacity = 1000
     auth.shared_customer_ids = true
+    sdk = { profile = "ec", environment = "sandbox" }
 "#;
 
 /// `iss` of opaque tokens.
@@ -81,6 +82,11 @@ impl Scenario {
         let token = self.token("alice");
         assert_eq!(self.ask("HEAD", "/me/customer", Some(&token), "").await.status, 200);
         self.gets("sim_expires_40s", 200).await;
+        let reply = self.ask("GET", "/me/sdk-payload?action=process", Some(&token), "").await;
+        assert_eq!(reply.status, 200);
+        let reply = self.ask("POST", "/me/prepare", Some(&token), "Content-Length: 0\r\n").await;
+        assert_eq!(reply.status, 202);
+        self.tally.count_lookup("hit");
     }
 
     /// Three requests wait for one fetch, and the limit rejects a second fetch.
@@ -223,7 +229,9 @@ impl Scenario {
         let mut stream = self.client.connect().await.expect("a connection");
         let saying = self.client.say(&mut stream, &request);
         let reply = with_timeout("an answer", saying).await.expect("an answer");
-        let route = if path == "/me/customer" { path } else { "unmatched" };
+        let known = ["/me/customer", "/me/sdk-payload", "/me/prepare"];
+        let path = path.split('?').next().unwrap();
+        let route = if known.contains(&path) { path } else { "unmatched" };
         self.tally.count(route, &reply);
         reply
     }

@@ -26,7 +26,7 @@ pub struct Tally {
 
 impl Tally {
     pub fn count(&mut self, route: &str, reply: &Reply) {
-        let code = if reply.status == 200 { "ok".to_owned() } else { reply.code() };
+        let code = if reply.status < 300 { "ok".to_owned() } else { reply.code() };
         add(&mut self.answers, &[route, &reply.status.to_string(), &code]);
         self.handshakes = self.handshakes.saturating_add(1);
         // A HEAD has the header, and hands out no token.

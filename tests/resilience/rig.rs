@@ -137,6 +137,7 @@ fn customer_without_token() -> CustomerResponse {
         customer: Customer::default(),
         auth: Err(InvalidResponse::NoToken),
         date: None,
+        is_new: false,
     }
 }
 
@@ -209,6 +210,7 @@ impl Rig {
         let deadline = self.fake.clock.monotonic().plus(Duration::from_millis(time));
         let request = GetCustomer {
             customer: CustomerId::parse(customer).unwrap(),
+            new_customer: None,
             traceparent: None,
             trace: Parent::default(),
             attempt: 1,

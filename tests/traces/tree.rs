@@ -287,3 +287,35 @@ async fn disconnected_client_leaves_its_span_and_the_call_continues() {
         &[("juspay_bff.juspay.outcome", "success")],
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_creation_of_a_customer_has_a_span_without_its_values() {
+    let collector = Collector::new(Plan::Take).await;
+    let world = collector.world("juspay.create_missing_customers = true").await;
+    world.simulator().set_provision(false);
+    let token = MintRequest::of("newcomer-81")
+        .with("phone_number", "+919810077181")
+        .with("phone_number_verified", true)
+        .with("given_name", "Firstname81");
+    let token = world.issuer().mint(&token).unwrap();
+    assert_eq!(world.client_with_token(&token).me().await.status, 200);
+    let exported = collector.exported_at_stop(world).await;
+    assert_eq!(exported.trees(), format!("{MISS}      POST /customers\n"));
+    let creation = exported.one("POST /customers");
+    assert_eq!(creation.kind, SpanKind::Client);
+    assert_attributes(
+        creation,
+        &[
+            ("http.request.method", "POST"),
+            ("url.template", "/customers"),
+            ("http.response.status_code", "200"),
+            ("juspay_bff.juspay.outcome", "success"),
+        ],
+    );
+    for received in collector.received() {
+        let text = String::from_utf8_lossy(&received.body).into_owned();
+        for value in ["newcomer-81", "9810077181", "Firstname81"] {
+            assert!(!text.contains(value), "{value}");
+        }
+    }
+}

@@ -18,10 +18,11 @@ const code = (expected) => (labels) => labels.code === expected;
 
 /** Whether no call to Juspay succeeds. If some succeed, a firewall rejects a few customers. */
 const noneSucceeds = (metrics) => metrics.count('upstream_requests_total', outcome('success')) === 0;
-const isCustomerRoute = ({ route }) => route === '/me/customer';
-// As in recording-rules.yml: 4xx are caused by the client, not_cached is requested by the client, and
-// forged tokens can cause keys_unavailable.
-const isCounted = (labels) => isCustomerRoute(labels) && /^[25]/.test(labels.status) && !['not_cached', 'keys_unavailable'].includes(labels.code);
+// As in recording-rules.yml: only requests for a token count, not /me/prepare and not OPTIONS (204). 4xx are caused by
+// the client, not_cached is requested by the client, and forged tokens can cause keys_unavailable.
+const isTokenRoute = ({ route }) => ['/me/customer', '/me/sdk-payload'].includes(route);
+const isForToken = (labels) => isTokenRoute(labels) && labels.status !== '204';
+const isCounted = (labels) => isForToken(labels) && /^[25]/.test(labels.status) && !['not_cached', 'keys_unavailable'].includes(labels.code);
 const unserved = (labels) => isCounted(labels) && labels.status.startsWith('5');
 
 function errors(metrics, bound) {
@@ -53,9 +54,9 @@ const RULES = [
     alert: 'JuspayBffSlow', severity: 'ticket', bound: 14.4 * 0.01,
     text: 'Customers waited longer than a second {when}.',
     when: (metrics, bound) => {
-      const all = metrics.count('http_request_duration_seconds_count', isCustomerRoute);
-      const quick = metrics.count('http_request_duration_seconds_bucket', (labels) => isCustomerRoute(labels) && Number(labels.le) === 1);
-      return exceeds(all - quick, all, bound);
+      const all = metrics.count('http_request_duration_seconds_count', isTokenRoute);
+      const quick = metrics.count('http_request_duration_seconds_bucket', (labels) => isTokenRoute(labels) && Number(labels.le) === 1);
+      return exceeds(all - quick, metrics.count('http_requests_total', isCounted), bound);
     },
   },
   {
@@ -137,8 +138,8 @@ const RULES = [
     alert: 'JuspayBffTokensRejected', severity: 'ticket', bound: 0.5,
     text: 'Most requests were rejected with 401 {when}.',
     when: (metrics, bound) => exceeds(
-      metrics.count('http_requests_total', (labels) => isCustomerRoute(labels) && labels.status === '401'),
-      metrics.count('http_requests_total', isCustomerRoute), bound,
+      metrics.count('http_requests_total', (labels) => isForToken(labels) && labels.status === '401'),
+      metrics.count('http_requests_total', isForToken), bound,
     ),
   },
   {
@@ -177,7 +178,8 @@ const RULES = [
     alert: 'JuspayBffShedding', severity: 'ticket', bound: 0.01,
     text: 'Requests were rejected because of overload {when}.',
     when: (metrics, bound) => exceeds(
-      metrics.count('http_requests_total', code('overloaded')), metrics.count('http_requests_total', isCustomerRoute), bound,
+      metrics.count('http_requests_total', (labels) => isForToken(labels) && labels.code === 'overloaded'),
+      metrics.count('http_requests_total', isForToken), bound,
     ),
   },
   {

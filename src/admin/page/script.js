@@ -262,11 +262,15 @@ function showTraffic(here, answers) {
   put('rate-note', `${count(requests(here))} since start`);
   drawTrace(here, rates);
 
-  const withStatus = (digit) => total(new Map([...answers.shown].filter(([key]) => key.startsWith(digit))));
-  const [all, refused, failed] = [total(answers.shown), withStatus('4'), withStatus('5')];
+  const statuses = sums(here, `${P}http_requests_total`, 'route', 'status');
+  const forToken = [...statuses.shown].map(([key, value]) => [...key.split(' '), value])
+    .filter(([route, status]) => isForToken({ route, status }));
+  const withStatus = (digit) => forToken.reduce((sum, [, status, value]) => sum + (status.startsWith(digit) ? value : 0), 0);
+  const [all, refused, failed] = ['', '4', '5'].map(withStatus);
   put('failed', share(failed, all), failed > 0 ? 'bad' : undefined);
-  put('failed-note', `5xx; 4xx ${share(refused, all)}; ${answers.when}`);
+  put('failed-note', `5xx; 4xx ${share(refused, all)}; ${statuses.when}`);
   counts('answers', answers, 'No requests yet');
+  counts('routes', sums(here, `${P}http_requests_total`, 'route'), 'No requests yet');
 }
 
 function drawTrace(here, rates) {

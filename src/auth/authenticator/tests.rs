@@ -41,7 +41,7 @@ fn token_that_is_revoked_between_its_check_and_its_caching_is_rejected() {
     let target = Target::Token("j1".into());
     let entry = Entry { issuer: "main".into(), target, expires: end };
     assert_eq!(auth.revoke(entry), Ok(vec![]), "the token is not cached yet");
-    let caller = Caller::new(CustomerId::parse("alice").unwrap(), identity, None, None);
+    let caller = Caller::new(CustomerId::parse("alice").unwrap(), identity, None, None, None);
     let finding = Finding { caller, signed: None, end };
     let cached = auth.cache([7; 32], finding, now);
     assert_eq!(cached.unwrap_err(), Reason::Revoked.into());

@@ -25,7 +25,10 @@ impl Claims {
         let customer = self.customer(context.rules);
         let claim = &context.rules.settings.customer_id_claim;
         let found = match &customer {
-            Ok(_) => format!("the claim {} names a customer", quoted(claim.as_str())),
+            Ok(_) => {
+                let creation = self.explain_creation(context).unwrap_or_default();
+                format!("the claim {} names a customer{creation}", quoted(claim.as_str()))
+            }
             Err(why) => format!("the claim {} names none: {why}", quoted(claim.as_str())),
         };
         let expected = format!("a customer in the claim {}", quoted(claim.as_str()));
@@ -51,6 +54,20 @@ impl Claims {
             CustomerClaimError::Malformed(_) => return made,
         };
         made.hint(hint)
+    }
+
+    /// Whether the customer can be created if Juspay doesn't know it; `None` if customers aren't created.
+    fn explain_creation(&self, context: &CheckContext<'_>) -> Option<String> {
+        let claim = &context.rules.settings.new_customer.as_ref()?.mobile_number;
+        if self.new_customer(context.rules)?.is_complete() {
+            return Some(", which is created if Juspay doesn't know it".to_owned());
+        }
+        let verified = claim.verified_claim().map(|_| "verified ").unwrap_or_default();
+        Some(format!(
+            ", which is not created if Juspay doesn't know it: the claim {} is no {verified}number with \
+             a country code",
+            quoted(claim.as_str())
+        ))
     }
 
     /// Looks for the claim one level deeper, at the top, or in another letter case.

@@ -3,7 +3,7 @@
 //! Verification walks the lists and stops at the first failure. `explain-token` walks the same lists
 //! and shows each check. All time checks use the service's [`Clock`](crate::clock::Clock).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -21,7 +21,7 @@ use crate::{
         error::{AuthError, Reason},
     },
     clock::later,
-    customer::{CustomerId, CustomerIdError},
+    customer::{CustomerId, CustomerIdError, MobileNumber, NewCustomer},
     settings::{self, AudienceClaim, ClaimPath, ClaimValue, DpopMode, KeySource, RequiredClaim},
 };
 
@@ -116,6 +116,8 @@ pub(in crate::auth) struct Accepted {
     pub(in crate::auth) end: Timestamp,
     /// RFC 7638 thumbprint of the key that the client must prove possession of.
     pub(in crate::auth) bound_to: Option<Sha256>,
+    /// What the customer is created from if it is missing. `None` if customers aren't created.
+    pub(in crate::auth) new_customer: Option<Arc<NewCustomer>>,
     /// The index of the accepted audience that the token names.
     pub(in crate::auth) audience: Option<u16>,
 }
@@ -181,6 +183,7 @@ impl Claims {
                 Source::Introspection => end,
             },
             bound_to: self.bound_to(context)?,
+            new_customer: self.new_customer(context.rules).map(Arc::new),
             audience: self.audience(context.rules)?.and_then(|index| index.try_into().ok()),
         })
     }
@@ -362,6 +365,23 @@ impl Claims {
             return Err(CustomerClaimError::Foreign);
         }
         Ok(CustomerId::parse(&id)?)
+    }
+
+    /// What the customer is created from if it is missing; `None` if customers aren't created.
+    pub(in crate::auth) fn new_customer(&self, rules: &Rules) -> Option<NewCustomer> {
+        let claims = rules.settings.new_customer.as_ref()?;
+        let verified = |claim: &ClaimPath| {
+            let check = |twin| self.check_verified_claim(&twin, rules.settings.assumes_verified);
+            let is_verified = claim.verified_claim().is_none_or(|twin| check(twin).is_ok());
+            self.members.at(claim).filter(|_| is_verified)?.as_str()
+        };
+        let text = |claim: &ClaimPath| self.members.at(claim).and_then(Value::as_str);
+        Some(NewCustomer::new(
+            verified(&claims.mobile_number).and_then(MobileNumber::parse),
+            verified(&claims.email),
+            text(&claims.first_name),
+            text(&claims.last_name),
+        ))
     }
 
     fn check_verified_claim(

@@ -16,7 +16,13 @@ fn token_identity() -> TokenIdentity {
 
 fn finding(life: Duration) -> Finding {
     Finding {
-        caller: Caller::new(CustomerId::parse("alice").unwrap(), token_identity(), None, None),
+        caller: Caller::new(
+            CustomerId::parse("alice").unwrap(),
+            token_identity(),
+            None,
+            None,
+            None,
+        ),
         signed: None,
         end: crate::clock::later(Timestamp::UNIX_EPOCH, life),
     }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     customer::CustomerId,
-    juspay::{InvalidResponse, RejectedBy},
+    juspay::{InvalidResponse, NotCreated, RejectedBy},
 };
 
 const ERROR: JuspayError = JuspayError::Status(500, None);
@@ -135,6 +135,8 @@ fn errors_of_calls_that_were_not_made_are_not_remembered() {
         (E::CustomerNotFound, false),
         (E::BreakerOpen(wait), false),
         (E::Saturated, false),
+        (E::NotCreated(NotCreated::Limited(wait)), true),
+        (E::NotCreated(NotCreated::NoMobileNumber), true),
         (E::RejectedCredentials(RejectedBy::Hold(wait)), false),
         (E::RejectedOrigin(RejectedBy::Hold(wait)), false),
         (E::TooManyRequests(Some(wait)), true),

@@ -341,6 +341,29 @@ fn only_documented_404_means_customer_not_found() {
 }
 
 #[test]
+fn creations_are_rejected_because_of_a_field_or_because_the_customer_exists() {
+    let rejected = |field| JuspayError::NotCreated(NotCreated::RejectedField(field));
+    for (body, error) in [
+        (r#"{"error_code":"unique"}"#, NotCreated::Exists.into()),
+        (r#"{"error_info":{"code":"ALREADY_EXISTS"}}"#, NotCreated::Exists.into()),
+        (
+            r#"{"error_info":{"fields":[7,{"field_name":7},{"field_name":"first_name"}]}}"#,
+            rejected(NewCustomerField::FirstName),
+        ),
+        (
+            r#"{"error_info":{"fields":[{"field_name":"lastName"},{"field_name":"first_name"}]}}"#,
+            rejected(NewCustomerField::LastName),
+        ),
+        (r#"{"fields":[{"field_name":"first_name"}]}"#, JuspayError::Status(400, None)),
+        (r#"{"error_info":{"fields":[{"field_name":"id"}]}}"#, JuspayError::Status(400, None)),
+        (r#"["unique"]"#, JuspayError::Status(400, None)),
+        ("", JuspayError::Status(400, None)),
+    ] {
+        assert_eq!(not_created(body.as_bytes()), error, "{body}");
+    }
+}
+
+#[test]
 fn only_documented_json_counts_as_juspays_rejection() {
     let denied =
         r#"{"status":"error","error_code":"access_denied","error_info":{"code":"UNAUTHORIZED"}}"#;

@@ -1,4 +1,5 @@
-//! Checks each issuer: its key set or shared secrets, its clock, and its introspection endpoint.
+//! Checks each issuer: its key set or shared secrets, its clock, and its introspection endpoint. Reports what
+//! missing customers are created from.
 
 use std::{io, sync::Arc};
 
@@ -36,7 +37,27 @@ pub(super) async fn check(
     if let Some(seen) = authenticator.probe_introspection().await {
         introspection(&seen, report)?;
     }
+    for (name, issuer) in &auth.issuers {
+        new_customers(name, issuer, report)?;
+    }
     Ok(())
+}
+
+/// Reports what missing customers are created from, if they are.
+fn new_customers(name: &str, issuer: &Issuer, report: &mut Report<'_>) -> io::Result<()> {
+    let Some(claims) = &issuer.new_customer else { return Ok(()) };
+    let number = &claims.mobile_number;
+    let verified = match number.verified_claim() {
+        Some(twin) if issuer.assumes_verified => format!(", unless {} is false", twin.as_str()),
+        Some(twin) => format!(", if {} is true", twin.as_str()),
+        None => String::new(),
+    };
+    let found = format!(
+        "created if Juspay doesn't know them, with the mobile number in {}{verified} \
+         (juspay.create_missing_customers)",
+        number.as_str()
+    );
+    report.ok(&format!("issuer {name} new customers"), &found)
 }
 
 fn keys(issuer: &Issuer, seen: &KeySetInspection, report: &mut Report<'_>) -> io::Result<()> {

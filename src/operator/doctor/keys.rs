@@ -198,6 +198,7 @@ fn fix_for(key: &str, error: &JuspayError) -> String {
         JuspayError::Connection(_) => "fix the connection to juspay.base_url".to_owned(),
         JuspayError::Status(..)
         | JuspayError::CustomerNotFound
+        | JuspayError::NotCreated(_)
         | JuspayError::BreakerOpen(_)
         | JuspayError::Saturated
         | JuspayError::Aborted => "check Juspay's status page, and try again".to_owned(),

@@ -70,12 +70,13 @@ impl Counts {
     pub(super) fn new(metrics: &Metrics) -> Self {
         let Http { requests, duration, .. } = &metrics.http;
         duration.initialize(Route::LABELS.iter().copied());
-        let problems = Route::ME
+        let problems = [Route::MeCustomer, Route::MeSdkPayload]
             .into_iter()
             .flat_map(|route| Problem::on_customer_routes().map(move |problem| (route, problem)));
+        let prepare = Problem::on_prepare().map(|problem| (Route::MePrepare, problem));
         let others = Problem::on_other_routes().map(|problem| (Route::Unmatched, problem));
         let off = (Route::MeSdkPayload, Problem::NotFound);
-        for (route, problem) in problems.chain(others).chain([off]) {
+        for (route, problem) in problems.chain(prepare).chain(others).chain([off]) {
             requests.create(&[route.label(), &problem.status().to_string(), problem.code()]);
         }
         let ok = [(Route::MeSdkPayload, "200"), (Route::MePrepare, "202")];

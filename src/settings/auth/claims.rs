@@ -41,6 +41,19 @@ pub struct ClaimPath {
     segments: Vec<String>,
 }
 
+/// The claims that a missing customer is created from (`juspay.create_missing_customers`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewCustomerClaims {
+    /// `mobile_number_claim`
+    pub mobile_number: ClaimPath,
+    /// `email_claim`
+    pub email: ClaimPath,
+    /// `first_name_claim`
+    pub first_name: ClaimPath,
+    /// `last_name_claim`
+    pub last_name: ClaimPath,
+}
+
 /// An entry of `required_claims`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequiredClaim {
@@ -120,6 +133,28 @@ impl AudienceClaim {
             Self::Named(name) => Some(name),
             Self::None => None,
         }
+    }
+}
+
+impl NewCustomerClaims {
+    /// Reads the claims from the table at `at`. Users may choose their names, but mustn't be able to
+    /// claim another person's number or address.
+    pub(super) fn read(reader: &mut Reader<'_>, at: &str) -> Self {
+        let mut claim = |name: &str, default: &str, parse: fn(&str) -> Result<ClaimPath, _>| {
+            let claim = reader.at(format!("{at}.{name}")).or(default).text(parse);
+            reader.filled_or(claim, ClaimPath::named(default))
+        };
+        Self {
+            mobile_number: claim("mobile_number_claim", "phone_number", ClaimPath::parse_trusted),
+            email: claim("email_claim", "email", ClaimPath::parse_trusted),
+            first_name: claim("first_name_claim", "given_name", ClaimPath::parse),
+            last_name: claim("last_name_claim", "family_name", ClaimPath::parse),
+        }
+    }
+
+    /// Whether one of the claims has a `_verified` claim.
+    fn needs_verification(&self) -> bool {
+        [&self.mobile_number, &self.email].iter().any(|it| it.verified_claim().is_some())
     }
 }
 
@@ -318,7 +353,9 @@ pub(super) fn check(issuers: &BTreeMap<String, Issuer>, reader: &mut Reader<'_>)
 
 /// `customer_id_verified` applies only to claims with a `_verified` claim.
 fn check_verified(issuer: &Issuer, table: &str, reader: &mut Reader<'_>) {
-    if issuer.assumes_verified && issuer.customer_id_claim.verified_claim().is_none() {
+    let is_used = issuer.customer_id_claim.verified_claim().is_some()
+        || issuer.new_customer.as_ref().is_some_and(NewCustomerClaims::needs_verification);
+    if issuer.assumes_verified && !is_used {
         let [key, claim] =
             ["customer_id_verified", "customer_id_claim"].map(|it| format!("{table}.{it}"));
         let reason = format!(

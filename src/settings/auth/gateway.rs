@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The key that turns the mode on.
-pub(super) const HEADER: &str = "auth.gateway.header";
+pub(in crate::settings) const HEADER: &str = "auth.gateway.header";
 const SUBJECTS: &str = "auth.gateway.client_subjects";
 
 /// Headers with a standard meaning, which clients send themselves.

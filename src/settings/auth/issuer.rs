@@ -8,7 +8,8 @@ use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 use config::{Value, ValueKind};
 
 use super::{
-    Algorithm, AudienceClaim, Auth, ClaimPath, ISSUERS, KeySource, RequiredClaim,
+    Algorithm, AudienceClaim, Auth, ClaimPath, ISSUERS, KeySource, NewCustomerClaims,
+    RequiredClaim,
     claims::{self, claim_text},
     key_source,
 };
@@ -18,7 +19,7 @@ use crate::{
         address::WebAddress,
         fault::Violation,
         files::validate_roots,
-        juspay::BASE_URL,
+        juspay::{BASE_URL, CREATE_MISSING},
         reader::{BUILT_IN, Reader},
         value::{Items, one_of},
     },
@@ -57,6 +58,9 @@ pub struct Issuer {
     pub customer_id_claim: ClaimPath,
     /// `customer_id_verified`: accepts a missing `_verified` claim, but never a false one.
     pub assumes_verified: bool,
+    /// The claims that a missing customer is created from. `None` unless
+    /// `juspay.create_missing_customers` is on.
+    pub new_customer: Option<NewCustomerClaims>,
     /// `customer_id_prefix`, empty when there is none.
     pub customer_id_prefix: String,
     /// `required_scopes`
@@ -120,6 +124,8 @@ impl Issuer {
             keys,
             customer_id_claim,
             assumes_verified: choice(reader, key("customer_id_verified"), ["required", "assumed"]),
+            new_customer: Some(NewCustomerClaims::read(reader, at))
+                .filter(|_| reader.is(CREATE_MISSING, true)),
             customer_id_prefix: reader
                 .filled(|it| it.at(key("customer_id_prefix")).or("").text(id_prefix)),
             required_scopes: reader.filled(|it| {

@@ -205,3 +205,44 @@ fn verified_claim_is_a_sibling() {
         assert_eq!(found.as_ref().map(ClaimPath::as_str), twin, "{claim}");
     }
 }
+
+const CREATES: &str = "juspay.create_missing_customers = true\n";
+
+#[test]
+fn claims_of_new_customers_are_read_if_they_are_used() {
+    let claims = |lines: &str| {
+        let sources = valid().text("x.toml", lines);
+        let claims = sources.load().unwrap().settings.auth.issuers["main"].new_customer.clone()?;
+        let NewCustomerClaims { mobile_number, email, first_name, last_name } = claims;
+        Some([mobile_number, email, first_name, last_name].map(|it| it.as_str().to_owned()))
+    };
+    let names = |names: [&str; 4]| Some(names.map(str::to_owned));
+    assert_eq!(claims(CREATES), names(["phone_number", "email", "given_name", "family_name"]));
+    let own = "[auth.issuers.main]\nmobile_number_claim = '/a/mobile'\nemail_claim = '/emails/0'\n\
+               first_name_claim = '/user_metadata/first'\nlast_name_claim = 'surname'";
+    let own_names = names(["/a/mobile", "/emails/0", "/user_metadata/first", "surname"]);
+    assert_eq!(claims(&format!("{CREATES}{own}")), own_names);
+    assert_eq!(claims(own), None, "customers are not created");
+}
+
+#[test]
+fn contacts_of_new_customers_are_not_in_claims_that_users_can_edit() {
+    for claim in ["mobile_number_claim", "email_claim"] {
+        for path in ["/user_metadata/x", "/unsafeMetadata/x", "client_metadata"] {
+            let line = format!("{claim} = '{path}'");
+            compare(&line, &faults(&line), &[(&key(claim), "users can edit")]);
+        }
+        let line = format!("{claim} = '/a//b'");
+        compare(&line, &faults(&line), &[(&key(claim), "an empty name")]);
+    }
+}
+
+#[test]
+fn assumed_verification_holds_for_new_customers() {
+    let assumed = "[auth.issuers.main]\ncustomer_id_verified = 'assumed'\n";
+    let found = |lines: &str| faults_of(valid().text("x.toml", lines));
+    assert_eq!(found(&format!("{CREATES}{assumed}")), []);
+    let other = "mobile_number_claim = 'mobile'\nemail_claim = 'mail'";
+    let lines = format!("{CREATES}{assumed}{other}");
+    compare(&lines, &found(&lines), &[(&key("customer_id_verified"), "another claim")]);
+}

@@ -198,6 +198,12 @@ const FAULTS: &[(&str, &str, &str)] = &[
         "juspay.egress_proxy",
         "a loopback address",
     ),
+    (
+        "juspay = {create_missing_customers = true, customer_id_form = 'juspay'}",
+        "juspay.create_missing_customers",
+        "only Juspay chooses such ids",
+    ),
+    ("limits.create_customers = '10'", "limits.create_customers", "expected a rate"),
     ("juspay.api_key_file = 'rustfmt.toml'", "juspay.api_key_file", "content is invalid"),
     (
         "cache.outage_min_remaining = '121s'",

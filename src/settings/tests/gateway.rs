@@ -73,6 +73,10 @@ fn gateway_mode_is_rejected_where_clients_could_send_the_header() {
             vec![(SUBJECTS, "certificate"), (LISTEN, "clients other than")],
         ),
         (format!("{ON}{NAMED}server.listen = '127.0.0.1:1'\n"), vec![(SUBJECTS, "certificate")]),
+        (
+            format!("{ON}server.listen = '127.0.0.1:1'\njuspay.create_missing_customers = true\n"),
+            vec![("juspay.create_missing_customers", "no access tokens")],
+        ),
         (NAMED.to_owned(), vec![("auth.issuers", "no issuer"), (SUBJECTS, "is missing")]),
         (
             format!(

@@ -207,8 +207,9 @@ const VALUES: [(&str, &str, &str); 8] = [
     (
         "upstream_requests_total",
         "outcome",
-        "aborted client_error connection invalid_response not_found rejected_credentials \
-         rejected_origin server_error stale_connection success timeout too_many_requests",
+        "aborted already_exists client_error connection invalid_response not_found \
+         rejected_credentials rejected_field rejected_origin server_error stale_connection success \
+         timeout too_many_requests",
     ),
 ];
 

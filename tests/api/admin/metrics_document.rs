@@ -32,7 +32,7 @@ const GROUPS: [(&str, &[&str]); 7] = [
     ("Authentication", &["auth_", "jwks_"]),
     ("Cache", &["cache_", "token_"]),
     ("Shared tier", &["shared_"]),
-    ("Juspay", &["upstream_"]),
+    ("Juspay", &["customer_", "upstream_"]),
     ("Process, secrets and logs", &["build_", "secret_", "log_", "trace_"]),
     ("Operating system", &["process_"]),
 ];
@@ -58,6 +58,7 @@ async fn metrics() -> BTreeMap<String, Metric> {
         "auth.shared_customer_ids = true
         auth.revocations_file = '{revocations}'
         juspay.api_key_next_file = '{next}'
+        juspay.create_missing_customers = true
         server.tls = {{ cert_file = '{cert}', key_file = '{key}' }}
         [auth.issuers.opaque]
         issuer = 'https://opaque.example'
@@ -183,6 +184,7 @@ async fn docs_metrics_is_current() {
         ("juspay_bff_auth_failures_total", "reason"),
         ("juspay_bff_upstream_requests_total", "outcome"),
         ("juspay_bff_cache_requests_total", "outcome"),
+        ("juspay_bff_customer_creations_total", "outcome"),
     ] {
         for value in &metrics[metric].labels[label] {
             let row = format!("\n| `{value}` |");

@@ -213,3 +213,19 @@ async fn gateway_mode_checks_no_issuers() {
     output.assert_line("auth.gateway", "ok set", &[]);
     output.assert_failures(0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn creation_of_customers_is_reported_with_its_claim() {
+    let setup = Setup::new().await;
+    assert!(!setup.doctor().await.stdout.contains("new customers"));
+    let on = "juspay.create_missing_customers = true\n[auth.issuers.main]\n";
+    for (lines, number) in [
+        ("", "the mobile number in phone_number, if phone_number_verified is true"),
+        ("customer_id_verified = 'assumed'", "phone_number, unless phone_number_verified is false"),
+        ("mobile_number_claim = '/a/mobile'", "the mobile number in /a/mobile (juspay.create"),
+    ] {
+        let output = setup.doctor_with(&format!("{on}{lines}"), &[]).await;
+        let found = "ok created if Juspay doesn't know them";
+        output.assert_line("issuer main new customers", found, &[number]);
+    }
+}

@@ -170,3 +170,26 @@ async fn introspected_tokens_show_the_difference_of_their_issuer() {
     let ended = fixture.explain_by(&settings, &token, &suggested, &[]).await;
     ends(&ended, &[], "accepted by auth.issuers.opaque");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn creation_of_the_customer_is_explained_without_values() {
+    let fixture = Fixture::new().await;
+    let on = "juspay.create_missing_customers = true";
+    let token = MintRequest::of("alice").with("phone_number", "+919810012345");
+    let verified = token.clone().with("phone_number_verified", true);
+    for (over, token, found) in [
+        ("", &verified, "the claim \"sub\" names a customer;"),
+        (on, &verified, "names a customer, which is created if Juspay doesn't know it;"),
+        (
+            on,
+            &token,
+            "which is not created if Juspay doesn't know it: the claim \"phone_number\" is no verified \
+             number with a country code;",
+        ),
+    ] {
+        let ended = fixture.explain(&fixture.mint(token), over, &[]).await;
+        ends(&ended, &[], "accepted");
+        assert!(ended.stdout.contains(found), "{found}: {}", ended.stdout);
+        assert!(!ended.stdout.contains("98100"), "{}", ended.stdout);
+    }
+}

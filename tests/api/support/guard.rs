@@ -1,7 +1,10 @@
 //! Checks everything that leaves the service during the whole test run for secrets (promise P2).
 //!
 //! Responses are checked when they arrive. Logs (at `trace`) and the simulator's received requests
-//! are checked when a world is dropped.
+//! are checked when a world is dropped. `contract` also compares each response with the OpenAPI document.
+
+#[path = "contract.rs"]
+pub mod contract;
 
 use std::{
     io,
@@ -90,6 +93,7 @@ pub fn answered(request: &str, reply: &Reply) {
         let asked_for_it = may_contain_token(request) && reply.status == 200;
         assert!(asked_for_it, "a client auth token got out: {whole}");
     }
+    contract::check(request, reply);
 }
 
 /// Whether the response to this request may contain a client auth token. Its target may be an
@@ -102,7 +106,8 @@ fn may_contain_token(request: &str) -> bool {
     });
     let path = path.and_then(|path| path.split(['?', '#']).next());
     let path = path.map(|path| path.strip_prefix(BASE_PATH).unwrap_or(path));
-    matches!(path, Some("/me/customer" | "/me/sdk-payload"))
+    // The OpenAPI document has examples.
+    matches!(path, Some("/me/customer" | "/me/sdk-payload" | "/openapi.json"))
 }
 
 /// Checks the log lines since the last check, and all requests that the simulator received.

@@ -5,11 +5,12 @@
 /// severity; the text of the page; metrics with which the rule shows this text, and metrics with which it doesn't.
 ///
 /// A metric is a line of `/metrics` without the common prefix, in which `now-900` is a time. A line
-/// that begins with a status is short for a line of `http_requests_total`.
+/// that begins with a status is short for a line of `http_requests_total` with the route `/me/customer`; another route
+/// is written before the status.
 pub type Case =
     (&'static str, &'static str, &'static str, &'static [&'static str], &'static [&'static str]);
 
-pub const CASES: &[&[Case]] = &[CUSTOMERS, JUSPAY, KEYS, SHARED_TIER, OTHERS];
+pub const CASES: &[&[Case]] = &[CUSTOMERS, SDK_PAYLOADS, JUSPAY, KEYS, SHARED_TIER, OTHERS];
 
 const CUSTOMERS: &[Case] = &[
     (
@@ -38,10 +39,12 @@ const CUSTOMERS: &[Case] = &[
         &[
             "http_request_duration_seconds_bucket{route=\"/me/customer\",le=\"1\"} 855",
             "http_request_duration_seconds_count{route=\"/me/customer\"} 1000",
+            "200 ok 1000",
         ],
         &[
             "http_request_duration_seconds_bucket{route=\"/me/customer\",le=\"1\"} 856",
             "http_request_duration_seconds_count{route=\"/me/customer\"} 1000",
+            "200 ok 1000",
         ],
     ),
     (
@@ -85,6 +88,70 @@ const CUSTOMERS: &[Case] = &[
         "Requests failed because of a bug since start.",
         &["200 ok 1000", "500 internal_error 1"],
         &["200 ok 1000", "500 internal_error 0"],
+    ),
+];
+
+/// The app uses `/me/sdk-payload`, and floods of `/me/prepare` and `OPTIONS` hide nothing.
+const SDK_PAYLOADS: &[Case] = &[
+    (
+        "JuspayBffUnserved",
+        "page",
+        "Customers got errors since start: upstream_error.",
+        &[
+            "/me/sdk-payload 200 ok 9856",
+            "/me/sdk-payload 502 upstream_error 145",
+            "/me/prepare 202 ok 999999",
+            "204 ok 999999",
+        ],
+        &[
+            "/me/sdk-payload 200 ok 9856",
+            "/me/sdk-payload 502 upstream_error 144",
+            "/me/prepare 500 internal_error 999999",
+        ],
+    ),
+    (
+        "JuspayBffSlow",
+        "ticket",
+        "Customers waited longer than a second since start.",
+        &[
+            "http_request_duration_seconds_bucket{route=\"/me/sdk-payload\",le=\"1\"} 855",
+            "http_request_duration_seconds_count{route=\"/me/sdk-payload\"} 1000",
+            "/me/sdk-payload 200 ok 1000",
+            "http_request_duration_seconds_bucket{route=\"/me/customer\",le=\"1\"} 999999",
+            "http_request_duration_seconds_count{route=\"/me/customer\"} 999999",
+            "204 ok 999999",
+            "http_request_duration_seconds_bucket{route=\"/me/prepare\",le=\"1\"} 999999",
+            "http_request_duration_seconds_count{route=\"/me/prepare\"} 999999",
+        ],
+        &[
+            "http_request_duration_seconds_bucket{route=\"/me/sdk-payload\",le=\"1\"} 856",
+            "http_request_duration_seconds_count{route=\"/me/sdk-payload\"} 1000",
+            "/me/sdk-payload 200 ok 1000",
+        ],
+    ),
+    (
+        "JuspayBffTokensRejected",
+        "ticket",
+        "Most requests were rejected with 401 since start.",
+        &[
+            "/me/sdk-payload 200 ok 50",
+            "/me/sdk-payload 401 invalid_token 51",
+            "/me/prepare 202 ok 999999",
+            "204 ok 999999",
+        ],
+        &["/me/sdk-payload 200 ok 50", "/me/sdk-payload 401 expired_token 50"],
+    ),
+    (
+        "JuspayBffShedding",
+        "ticket",
+        "Requests were rejected because of overload since start.",
+        &[
+            "/me/sdk-payload 200 ok 98",
+            "/me/sdk-payload 503 overloaded 2",
+            "/me/prepare 202 ok 999999",
+            "204 ok 999999",
+        ],
+        &["/me/sdk-payload 200 ok 99", "/me/sdk-payload 503 overloaded 1"],
     ),
 ];
 

@@ -124,10 +124,15 @@ impl Day {
         self.simulator.issuer().mint(&MintRequest::of(customer)).unwrap()
     }
 
-    /// Sends a request with this access token, and ignores the response.
+    /// Sends a request with this access token to one of the routes, and ignores the response.
     fn send(&self, token: Option<String>) {
         let client = Client::new(self.public, token);
-        tokio::spawn(async move { client.me().await });
+        let (method, target, lines) = match rand::random_range(0..10_u32) {
+            0 | 1 => ("POST", "/me/prepare", "Content-Length: 0\r\n"),
+            2..=4 => ("GET", "/me/customer", ""),
+            _ => ("GET", "/me/sdk-payload?action=process", ""),
+        };
+        tokio::spawn(async move { client.request(method, target, lines).await });
     }
 }
 
@@ -147,6 +152,7 @@ fn toml(simulator: &Running, key: &Path) -> String {
         r#"
         server = {{ listen = "127.0.0.1:0", admin_listen = "127.0.0.1:0", max_waiting = 100 }}
         log.access = "off"
+        sdk = {{ profile = "ec", environment = "sandbox" }}
         juspay = {{ base_url = "{juspay}", merchant_id = "sim_merchant", api_key_file = "{key}", max_in_flight = 16 }}
         [auth.issuers.main]
         issuer = "{issuer}"

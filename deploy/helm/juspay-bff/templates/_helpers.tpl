@@ -93,7 +93,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- $port }}
 {{- end }}
 
-{{/* The path in settings.server.public_url, which the Ingress or HTTPRoute removes. */}}
+{{/* The path in settings.server.public_url, below which the service accepts its routes. */}}
 {{- define "juspay-bff.path" -}}
 {{ (urlParse .Values.settings.server.public_url).path | trimSuffix "/" }}
 {{- end }}
