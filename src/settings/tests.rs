@@ -102,7 +102,6 @@ fn unset_keys_have_their_defaults() {
     assert_eq!(cache.outage_min_remaining, Duration::from_secs(30));
     assert_eq!(cache.max_token_life, Duration::from_mins(15));
     assert_eq!(cache.not_found_ttl, Duration::from_secs(2));
-    assert_eq!(cache.max_hand_outs, MaxHandOuts::Number(10));
     assert_eq!(cache.force_refresh_min_age.as_secs(), 30);
     let rate = |rate: Option<Rate>| rate.map(|rate| (rate.count.get(), rate.per.as_secs()));
     assert_eq!(rate(limits.per_customer), Some((600, 60)));
@@ -206,6 +205,7 @@ fn max_hand_outs_is_a_number_or_auto() {
     let read = |sources: Sources| sources.load().unwrap().settings.cache;
     let file = |text: &str| read(valid().text("x", format!("cache.max_hand_outs = {text}")));
     let variable = |text: &str| read(valid().variable("JUSPAY_BFF__CACHE__MAX_HAND_OUTS", text));
+    assert_eq!(read(valid()).max_hand_outs, MaxHandOuts::Number(10));
     assert_eq!(file("'auto'").max_hand_outs, MaxHandOuts::Auto);
     assert_eq!(variable("auto").max_hand_outs, MaxHandOuts::Auto);
     assert_eq!(file("0").max_hand_outs, MaxHandOuts::Number(0));
