@@ -15,8 +15,6 @@
 /** The product: Express Checkout SDK (EC Headless), or UPI SDKs. It must equal the service's `sdk.profile`. */
 export type Profile = 'ec' | 'upi';
 
-export type Platform = 'android' | 'ios' | 'web';
-
 export interface Options {
   /** Address of the service, such as `https://api.example.com`, without `/me`. */
   baseUrl: string;
@@ -134,18 +132,69 @@ export class TokenError extends Error {
   }
 }
 
-type Action = 'initiate' | 'process' | 'updateAuth';
+// Generated from docs/openapi.json by tests/openapi/types.mjs.
+export type Platform = 'android' | 'ios' | 'web';
 
-/** The body of GET /me/sdk-payload. */
-interface Answer {
+/** The SDK request that the app will make. */
+export type SdkAction = 'initiate' | 'process' | 'updateAuth';
+
+/** The SDK request without its `requestId`, and what the app needs to know about the token. */
+export type SdkPayload = {
+  /** The `service` of the SDK request. */
   service: string;
-  payload: Record<string, string>;
+  payload: SdkPayloadMembers;
+  /** `true` if the SDK request has it beside its payload; absent otherwise. */
   betaAssets?: boolean;
+  /** The tenant of the SDK (`createHyperServicesWithTenantId`), if the operator has set one. */
   tenant_id?: string;
+  /** Seconds until the token must no longer be used. */
   expires_in: number;
+  /** Seconds after which a request is worthwhile, because the service then starts to replace the token. */
   refresh_after: number;
+  /** The `x-routing-id` for the app's own calls to Juspay with the client auth token. */
   routing_id: string;
-}
+};
+
+/** Members of the SDK request's `payload`, by `sdk.profile` and `action`, with the operator's constants. */
+export type SdkPayloadMembers = {
+  /** `initiate` or `updateAuth`. With `process`, the app's own payload has it. */
+  action?: string;
+  /** Only with `initiate`. */
+  merchantId?: string;
+  /** Only with `initiate`. */
+  clientId?: string;
+  /** `sandbox`, `production` or `prod`. Only with `initiate`. */
+  environment?: string;
+  /** The merchant's id of the customer, never `cst_…`. Absent with `updateAuth`. */
+  customerId?: string;
+  /** The token for the SDK. */
+  clientAuthToken: string;
+  /** The expiry on the server's clock. Replace it by the phone's time plus `expires_in`. Only for UPI SDKs. */
+  authExpiry?: string;
+} & {
+  [key: string]: string;
+};
+
+/** Problem details (RFC 9457). Ignore unknown members. */
+export type Problem = {
+  /** A URN that ends with the code. */
+  type: string;
+  /** English, for developers. The wording may change. */
+  title: string;
+  /** The status of the response. */
+  status: number;
+  /** English, for developers. The wording may change. */
+  detail: string;
+  /** Stable, for programs. Treat an unknown one by its status class; retry if `retryable` is true. */
+  code: string;
+  /** The `X-Request-Id` of the response. */
+  request_id: string;
+  /** Whether the same request may succeed later. */
+  retryable: boolean;
+  /** Seconds to wait before a retry, as in `Retry-After`; null if there is none. */
+  retry_after: number | null;
+};
+// End of the generated part.
 
 /** A token with its times on the monotonic clock. `order` numbers requests by their start. */
 interface HeldToken extends Token {
@@ -155,7 +204,7 @@ interface HeldToken extends Token {
 }
 
 interface Loaded {
-  answer: Answer;
+  answer: SdkPayload;
   token: HeldToken;
 }
 
@@ -194,8 +243,8 @@ export class TokenSource {
   private readonly transport: Transport;
   private readonly timeoutMs: number;
   private token: HeldToken | undefined;
-  private readonly answers = new Map<Action, Answer>();
-  private readonly flights = new Map<Action, Flight>();
+  private readonly answers = new Map<SdkAction, SdkPayload>();
+  private readonly flights = new Map<SdkAction, Flight>();
   private renewal: Promise<Loaded> | undefined;
   private accessTokenRenewal: Promise<string> | undefined;
   /** The token that `refresh` was called about, until there is another. */
@@ -322,7 +371,7 @@ export class TokenSource {
   }
 
   /** The token, with the answer for `action`: from memory, from a running request, or from a new one. */
-  private async load(action: Action, minFresh: number): Promise<Loaded> {
+  private async load(action: SdkAction, minFresh: number): Promise<Loaded> {
     if (this.ended !== undefined) {
       await this.renew();
       return this.load(action, minFresh);
@@ -346,7 +395,7 @@ export class TokenSource {
     }
   }
 
-  private join(action: Action, minFresh: number, attempts: number): Promise<Loaded> {
+  private join(action: SdkAction, minFresh: number, attempts: number): Promise<Loaded> {
     const running = this.flights.get(action);
     if (running && running.minFresh >= minFresh) {
       return running.loaded;
@@ -399,12 +448,12 @@ export class TokenSource {
     return loaded;
   }
 
-  private async request(action: Action, directives: Record<string, string>, attempts: number): Promise<Loaded> {
+  private async request(action: SdkAction, directives: Record<string, string>, attempts: number): Promise<Loaded> {
     const { generation } = this;
     const order = (this.requests += 1);
     const platform = this.options.platform ? `&platform=${this.options.platform}` : '';
     const path = `/me/sdk-payload?action=${action}${platform}`;
-    const call: Call<Answer> = { method: 'GET', path, directives, attempts, read: readAnswer };
+    const call: Call<SdkPayload> = { method: 'GET', path, directives, attempts, read: readAnswer };
     const { result: answer, sentAt } = await this.call(call);
     const token = this.held(answer, sentAt, order);
     if (generation !== this.generation) {
@@ -418,7 +467,7 @@ export class TokenSource {
   }
 
   /** A token whose life counts from the sending of the request, so never too long. */
-  private held(answer: Answer, sentAt: number, order: number): HeldToken {
+  private held(answer: SdkPayload, sentAt: number, order: number): HeldToken {
     const { clock } = this;
     const remainingMs = () => sentAt + answer.expires_in * 1000 - clock.monotonic();
     return {
@@ -541,21 +590,19 @@ function failure(reply: HttpReply): TokenError | undefined {
   if (status === 200 || status === 202) {
     return undefined;
   }
-  const problem = parsed(text);
-  const code = problem?.['code'];
-  const isRetryable = problem?.['retryable'];
+  const problem: Partial<Problem> = parsed(text) ?? {};
+  const { code, retryable: isRetryable, retry_after: wait, request_id: id } = problem;
   if (typeof code !== 'string' || typeof isRetryable !== 'boolean') {
     const seconds = Number(reply.retryAfter || NaN);
     const retryAfter = Number.isFinite(seconds) ? seconds : undefined;
     return new TokenError('unexpected_response', status, status >= 500, retryAfter);
   }
-  const { retry_after: wait, request_id: id } = problem as { retry_after?: unknown; request_id?: unknown };
   const retryAfter = typeof wait === 'number' ? wait : undefined;
   return new TokenError(code, status, isRetryable, retryAfter, typeof id === 'string' ? id : undefined);
 }
 
-function readAnswer({ status, text }: HttpReply): Answer | TokenError {
-  const answer = parsed(text) as unknown as Answer | undefined;
+function readAnswer({ status, text }: HttpReply): SdkPayload | TokenError {
+  const answer = parsed(text) as unknown as SdkPayload | undefined;
   const isComplete =
     typeof answer?.payload?.['clientAuthToken'] === 'string' &&
     typeof answer.service === 'string' &&
