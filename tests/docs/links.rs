@@ -1,5 +1,5 @@
-//! Every relative link of a Markdown file resolves to a file of the repository, and every anchor to
-//! a heading of that file. Anchors are derived from headings in the same way as on GitHub.
+//! Every relative link of a Markdown file, and of `docs/llms.txt`, resolves to a file of the repository, and
+//! every anchor to a heading of that file. `docs/llms.txt` links to every document. Anchors are derived from headings in the same way as on GitHub.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,6 +7,12 @@ use std::{
 };
 
 use super::{has_extension, tracked};
+
+/// The documents for language models (llmstxt.org).
+const LLMS: &str = "docs/llms.txt";
+
+/// Their README links to the others.
+const MEASUREMENTS: &str = "docs/measurements";
 
 /// The lines outside fenced code blocks.
 fn prose(markdown: &str) -> impl Iterator<Item = (usize, &str)> {
@@ -70,17 +76,37 @@ fn resolve(file: &Path, target: &str) -> PathBuf {
     path
 }
 
+fn is_document(path: &Path) -> bool {
+    has_extension(path, &["md"]) || path == Path::new(LLMS)
+}
+
+#[test]
+fn llms_txt_links_to_every_document() {
+    let files = tracked();
+    let (path, text) = files.iter().find(|(path, _)| path == Path::new(LLMS)).unwrap();
+    assert!(text.starts_with("# juspay-bff\n\n> "), "title and summary, as on llmstxt.org");
+    let linked: BTreeSet<_> =
+        text.lines().flat_map(links).map(|target| resolve(path, target)).collect();
+    let is_described = |line: &str| !line.starts_with("- ") || line.contains("): ");
+    assert!(text.lines().all(is_described), "each link has a description");
+    let documents = files.iter().map(|(path, _)| path).filter(|path| {
+        path.starts_with("docs") && has_extension(path, &["md"]) && !path.starts_with(MEASUREMENTS)
+    });
+    let missing: Vec<_> = documents.filter(|path| !linked.contains(*path)).collect();
+    assert!(missing.is_empty(), "not in {LLMS}: {missing:?}");
+}
+
 #[test]
 fn links_resolve() {
     let files = tracked();
     let documents: BTreeMap<_, _> = files
         .iter()
-        .filter(|(path, _)| has_extension(path, &["md"]))
+        .filter(|(path, _)| is_document(path))
         .map(|(path, text)| (path.clone(), anchors(text)))
         .collect();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let (mut broken, mut followed) = (Vec::new(), 0);
-    for (path, text) in files.iter().filter(|(path, _)| has_extension(path, &["md"])) {
+    for (path, text) in files.iter().filter(|(path, _)| is_document(path)) {
         for (index, line) in prose(text) {
             for target in links(line) {
                 if target.starts_with("https://") || target.starts_with("http://") {

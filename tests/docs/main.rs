@@ -1,6 +1,7 @@
-//! Checks of the documents: links and anchors, the length of the README, and plain English.
+//! Checks of the documents: links and anchors, examples, the length of the README, and plain English.
 //!
-//! `links` resolves every relative link of every Markdown file. `words` rejects idioms that readers
+//! `links` resolves every relative link of every Markdown file and of `docs/llms.txt`. `examples` rejects
+//! examples in languages that `tests/examples` does not check. `words` rejects idioms that readers
 //! stumble over, in documents, settings files, scripts, comments, and the texts that the program
 //! prints.
 
@@ -10,6 +11,7 @@
     reason = "a test that panics fails, as it should"
 )]
 
+mod examples;
 mod links;
 mod words;
 

@@ -1,0 +1,663 @@
+/**
+ * Client of juspay-bff for apps with HyperSDK, for React Native, Cordova, Capacitor and the web. One file
+ * without dependencies: copy it into your app. docs/clients/README.md explains how to use it.
+ *
+ * - Keeps the client auth token in memory only, and measures its life by the monotonic clock. The phone's
+ *   wall clock may be wrong: it is used only to write `authExpiry`, which the SDK compares with that clock.
+ * - Callers at the same time share one request.
+ * - Retries an error only if the service says so, after the time that it says, within `timeoutMs`. Network
+ *   failures are retried after short waits.
+ * - Calls `onLogout` only if the service rejects the access token as `invalid_token` or `expired_token`,
+ *   and the renewed one too. No other error is about the user's session.
+ * - Does not make DPoP proofs.
+ */
+
+/** The product: Express Checkout SDK (EC Headless), or UPI SDKs. It must equal the service's `sdk.profile`. */
+export type Profile = 'ec' | 'upi';
+
+export interface Options {
+  /** Address of the service, such as `https://api.example.com`, without `/me`. */
+  baseUrl: string;
+  /**
+   * Returns the signed-in user's access token. With `renew`, the service rejected the last one: get a new one
+   * from the identity provider.
+   */
+  accessToken: (renew: boolean) => Promise<string>;
+  profile: Profile;
+  /** Selects the client id, if the service has one for each platform. */
+  platform?: Platform;
+  /** Only for the profile `ec`, whose `initiate` payload the client builds without a request. */
+  ec?: { merchantId: string; clientId: string; customerId: string; environment: string; service?: string };
+  /** Called when the user must sign in again. */
+  onLogout?: () => void;
+  /** Called when `attach` could not answer `session_expired`. */
+  onError?: (error: TokenError) => void;
+  /** How `attach` passes requests to the SDK: as `'string'` (default), or `'object'` for the web SDK. */
+  envelope?: 'string' | 'object';
+  /** Time limit of a call, retries included. Keep it above the service's own limit of 5 s. */
+  timeoutMs?: number;
+  /** For tests. */
+  transport?: Transport;
+  /** For tests: what differs from the phone's clock. */
+  clock?: Partial<Clock>;
+}
+
+/** A client auth token. */
+export interface Token {
+  readonly clientAuthToken: string;
+  /** `x-routing-id`, for an app that calls Juspay itself with the token. */
+  readonly routingId: string;
+  /** For `createHyperServicesWithTenantId`. */
+  readonly tenantId: string | undefined;
+  /** How long the token lives from now on, in milliseconds. */
+  remainingMs(): number;
+  /** The end of its life by the phone's wall clock, right or wrong: ISO 8601 with milliseconds. */
+  authExpiry(): string;
+}
+
+/** What the SDK's methods `initiate` and `process` take. */
+export interface Envelope {
+  requestId: string;
+  service: string;
+  betaAssets?: true;
+  payload: Record<string, unknown>;
+}
+
+/** The part of the SDK that `attach` uses, as in `hyper-sdk-react` and `hyper-sdk-types`. */
+export interface HyperServices {
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any
+  process(envelope: any): unknown;
+  HyperEvent?: string;
+  getHyperEventString?(): string;
+}
+
+/** React Native's `NativeEventEmitter`. */
+export interface EventEmitter {
+  addListener(event: string, listener: (event: unknown) => void): { remove(): void };
+}
+
+/** What `attach` returns. */
+export interface Attachment {
+  /** Pass each event of the SDK, unless `attach` got an emitter. True: the event is answered. */
+  onEvent(event: unknown): boolean;
+  detach(): void;
+}
+
+export interface HttpRequest {
+  method: 'GET' | 'POST';
+  url: string;
+  headers: Record<string, string>;
+  signal: AbortSignal;
+}
+
+export interface HttpReply {
+  status: number;
+  retryAfter: string | null;
+  text: string;
+}
+
+export type Transport = (request: HttpRequest) => Promise<HttpReply>;
+
+/** Times in milliseconds. */
+export interface Clock {
+  /** Never jumps, and is not comparable with dates. */
+  monotonic(): number;
+  /** The phone's date and time, which may be wrong. */
+  wall(): number;
+  sleep(ms: number): Promise<void>;
+}
+
+/** Why there is no token. */
+export class TokenError extends Error {
+  constructor(
+    /**
+     * A code of the service's documentation, or `network`, `timeout`, `unexpected_response` (not from the
+     * service) or `access_token` (`accessToken` failed).
+     */
+    readonly code: string,
+    readonly status: number,
+    /** Whether the same call may succeed later. */
+    readonly retryable: boolean,
+    /** Seconds to wait before that. */
+    readonly retryAfter?: number,
+    /** For error reports: the operator finds the cause with it. */
+    readonly requestId?: string,
+    /** The failure of `accessToken` or of the network. */
+    readonly reason?: unknown,
+  ) {
+    super(requestId ? `${code} (request ${requestId})` : code);
+    this.name = 'TokenError';
+    // For compilers with an old target.
+    Object.setPrototypeOf(this, TokenError.prototype);
+  }
+}
+
+// Generated from docs/openapi.json by tests/openapi/types.mjs.
+export type Platform = 'android' | 'ios' | 'web';
+
+/** The SDK request that the app will make. */
+export type SdkAction = 'initiate' | 'process' | 'updateAuth';
+
+/** The SDK request without its `requestId`, and what the app needs to know about the token. */
+export type SdkPayload = {
+  /** The `service` of the SDK request. */
+  service: string;
+  payload: SdkPayloadMembers;
+  /** `true` if the SDK request has it beside its payload; absent otherwise. */
+  betaAssets?: boolean;
+  /** The tenant of the SDK (`createHyperServicesWithTenantId`), if the operator has set one. */
+  tenant_id?: string;
+  /** Seconds until the token must no longer be used. */
+  expires_in: number;
+  /** Seconds after which a request is worthwhile, because the service then starts to replace the token. */
+  refresh_after: number;
+  /** The `x-routing-id` for the app's own calls to Juspay with the client auth token. */
+  routing_id: string;
+};
+
+/** Members of the SDK request's `payload`, by `sdk.profile` and `action`, with the operator's constants. */
+export type SdkPayloadMembers = {
+  /** `initiate` or `updateAuth`. With `process`, the app's own payload has it. */
+  action?: string;
+  /** Only with `initiate`. */
+  merchantId?: string;
+  /** Only with `initiate`. */
+  clientId?: string;
+  /** `sandbox`, `production` or `prod`. Only with `initiate`. */
+  environment?: string;
+  /** The merchant's id of the customer, never `cst_…`. Absent with `updateAuth`. */
+  customerId?: string;
+  /** The token for the SDK. */
+  clientAuthToken: string;
+  /** The expiry on the server's clock. Replace it by the phone's time plus `expires_in`. Only for UPI SDKs. */
+  authExpiry?: string;
+} & {
+  [key: string]: string;
+};
+
+/** Problem details (RFC 9457). Ignore unknown members. */
+export type Problem = {
+  /** A URN that ends with the code. */
+  type: string;
+  /** English, for developers. The wording may change. */
+  title: string;
+  /** The status of the response. */
+  status: number;
+  /** English, for developers. The wording may change. */
+  detail: string;
+  /** Stable, for programs. Treat an unknown one by its status class; retry if `retryable` is true. */
+  code: string;
+  /** The `X-Request-Id` of the response. */
+  request_id: string;
+  /** Whether the same request may succeed later. */
+  retryable: boolean;
+  /** Seconds to wait before a retry, as in `Retry-After`; null if there is none. */
+  retry_after: number | null;
+};
+// End of the generated part.
+
+/** A token with its times on the monotonic clock. `order` numbers requests by their start. */
+interface HeldToken extends Token {
+  readonly refreshAt: number;
+  readonly order: number;
+  uses: number;
+}
+
+interface Loaded {
+  answer: SdkPayload;
+  token: HeldToken;
+}
+
+interface Flight {
+  minFresh: number;
+  loaded: Promise<Loaded>;
+}
+
+interface Call<T> {
+  method: 'GET' | 'POST';
+  path: string;
+  directives: Record<string, string>;
+  attempts: number;
+  read: (reply: HttpReply) => T | TokenError;
+}
+
+/** `sentAt`: on the monotonic clock. */
+interface Success<T> {
+  result: T;
+  sentAt: number;
+}
+
+const MAX_ATTEMPTS = 4;
+/** Rounds of `timeoutMs` in which `attach` tries to answer an event. */
+const MAX_ROUNDS = 3;
+/** A token with less life left is not used, also if there is no other. */
+const MIN_LIFE_MS = 10_000;
+/** Juspay limits the uses of a token. The service replaces it in time, if it sees about a third of the uses. */
+const MAX_USES = 3;
+/** Their token is that of Create Order. */
+const ORDER_ACTIONS = ['cardTxn', 'nbTxn', 'walletTxn', 'upiTxn'];
+
+/** The source of one user's client auth tokens. Create it at sign-in, and call `invalidate` at sign-out. */
+export class TokenSource {
+  private readonly clock: Clock;
+  private readonly transport: Transport;
+  private readonly timeoutMs: number;
+  private token: HeldToken | undefined;
+  private readonly answers = new Map<SdkAction, SdkPayload>();
+  private readonly flights = new Map<SdkAction, Flight>();
+  private renewal: Promise<Loaded> | undefined;
+  private accessTokenRenewal: Promise<string> | undefined;
+  /** The token that `refresh` was called about, until there is another. */
+  private ended: string | undefined;
+  private generation = 0;
+  private requests = 0;
+
+  constructor(private readonly options: Options) {
+    this.clock = { ...systemClock, ...options.clock };
+    this.transport = options.transport ?? fetchTransport;
+    this.timeoutMs = options.timeoutMs ?? 10_000;
+  }
+
+  /**
+   * Returns a client auth token, from memory if possible. `minFresh`: seconds that it should live, for a step
+   * that takes long. If no token lives that long, returns the best one.
+   */
+  async fetch(minFresh = 0): Promise<Token> {
+    return (await this.load('process', minFresh)).token;
+  }
+
+  /** Returns a new token, because the SDK rejected the last one. Never returns the last one again. */
+  async refresh(): Promise<Token> {
+    return (await this.renew()).token;
+  }
+
+  /**
+   * Forgets the token: at sign-out, and when the app comes back from the background, because some engines'
+   * monotonic clock stands still while the phone sleeps. Calls in progress request their token again.
+   */
+  invalidate(): void {
+    this.generation += 1;
+    this.token = undefined;
+    this.ended = undefined;
+    this.answers.clear();
+    this.flights.clear();
+    this.renewal = undefined;
+    this.accessTokenRenewal = undefined;
+  }
+
+  /** Has the service fetch the token in advance, for example when the app starts. Never fails. */
+  async prepare(): Promise<void> {
+    try {
+      await this.call({ method: 'POST', path: '/me/prepare', directives: {}, attempts: 1, read: () => undefined });
+    } catch {
+      // The next call reports the error.
+    }
+  }
+
+  /** The request for the SDK's `initiate`. Call that once: a second call is the SDK's error JP_017. */
+  async initiate(): Promise<Envelope> {
+    const { ec, profile } = this.options;
+    if (profile === 'upi') {
+      return this.envelope(await this.load('initiate', 0), {});
+    }
+    if (!ec) {
+      throw new TypeError('the profile ec needs options.ec');
+    }
+    const { service = 'in.juspay.hyperapi', merchantId, clientId, customerId, environment } = ec;
+    const payload = { action: 'initiate', merchantId, clientId, customerId, environment };
+    return { requestId: uuid(), service, payload };
+  }
+
+  /**
+   * The request for the SDK's `process` that works on the customer: your own payload with `action`, such as
+   * `{action: 'cardList'}` (ec) or `{action: 'management'}` (upi), plus token and customer.
+   */
+  async process(own: { action: string; [member: string]: unknown }, minFresh = 0): Promise<Envelope> {
+    if (ORDER_ACTIONS.includes(own.action) || 'clientAuthToken' in own) {
+      throw new TypeError(`${own.action} takes the token of Create Order: build its payload yourself`);
+    }
+    return this.envelope(await this.load('process', minFresh), own);
+  }
+
+  /**
+   * Answers the SDK's `session_expired` with a new token, without calling `initiate` again. In React Native,
+   * pass an emitter; elsewhere pass each event to `onEvent` of the result.
+   */
+  attach(hyperServices: HyperServices, emitter?: EventEmitter): Attachment {
+    let isAttached = true;
+    const onEvent = (event: unknown): boolean => {
+      const payload = isAttached ? expiryEvent(event) : undefined;
+      if (!payload) {
+        return false;
+      }
+      if (this.options.profile === 'ec') {
+        // This SDK knows no updateAuth: the next `process` has a new token.
+        this.ended = this.token?.clientAuthToken ?? '';
+        return false;
+      }
+      void this.answerExpiry(hyperServices, payload.reqCode, () => isAttached);
+      return true;
+    };
+    const name = hyperServices.getHyperEventString?.() ?? hyperServices.HyperEvent ?? 'HyperEvent';
+    const subscription = emitter?.addListener(name, onEvent);
+    const detach = () => {
+      isAttached = false;
+      subscription?.remove();
+    };
+    return { onEvent, detach };
+  }
+
+  private async answerExpiry(
+    hyperServices: HyperServices,
+    reqCode: unknown,
+    isAttached: () => boolean,
+  ): Promise<void> {
+    for (let round = 1; isAttached(); round += 1) {
+      try {
+        const envelope = this.envelope(await this.renew(), reqCode === undefined ? {} : { reqCode });
+        if (isAttached()) {
+          hyperServices.process(this.options.envelope === 'object' ? envelope : JSON.stringify(envelope));
+        }
+        return;
+      } catch (error) {
+        const why = asTokenError(error);
+        if (!why.retryable || round === MAX_ROUNDS) {
+          this.options.onError?.(why);
+          return;
+        }
+        await this.clock.sleep(waitMs(why, round));
+      }
+    }
+  }
+
+  /** The token, with the answer for `action`: from memory, from a running request, or from a new one. */
+  private async load(action: SdkAction, minFresh: number): Promise<Loaded> {
+    if (this.ended !== undefined) {
+      await this.renew();
+      return this.load(action, minFresh);
+    }
+    const answer = this.answers.get(action);
+    const held = this.token && answer && { answer, token: this.token };
+    const now = this.clock.monotonic();
+    const isFresh = held && now < held.token.refreshAt && held.token.remainingMs() >= minFresh * 1000;
+    if (isFresh && held.token.uses < MAX_USES) {
+      held.token.uses += 1;
+      return held;
+    }
+    const isUsable = () => held && held.token.remainingMs() > MIN_LIFE_MS && this.token === held.token;
+    try {
+      return await this.join(action, minFresh, isUsable() ? 1 : MAX_ATTEMPTS);
+    } catch (error) {
+      if (held && isUsable() && this.ended === undefined && asTokenError(error).retryable) {
+        return held;
+      }
+      throw error;
+    }
+  }
+
+  private join(action: SdkAction, minFresh: number, attempts: number): Promise<Loaded> {
+    const running = this.flights.get(action);
+    if (running && running.minFresh >= minFresh) {
+      return running.loaded;
+    }
+    const directives: Record<string, string> = {};
+    if (minFresh > 0) {
+      directives['Cache-Control'] = `min-fresh=${Math.ceil(minFresh)}`;
+    }
+    const loaded = this.request(action, directives, attempts);
+    const flight = { minFresh, loaded };
+    this.flights.set(action, flight);
+    const end = () => {
+      if (this.flights.get(action) === flight) {
+        this.flights.delete(action);
+      }
+    };
+    loaded.then(end, end);
+    return loaded;
+  }
+
+  /** Gets a new token. Until that succeeds, no call returns the old one. */
+  private renew(): Promise<Loaded> {
+    if (this.renewal) {
+      return this.renewal;
+    }
+    this.ended ??= this.token?.clientAuthToken ?? '';
+    const renewal = this.requestNew();
+    this.renewal = renewal;
+    const end = () => {
+      if (this.renewal === renewal) {
+        this.renewal = undefined;
+      }
+    };
+    renewal.then(end, end);
+    return renewal;
+  }
+
+  private async requestNew(): Promise<Loaded> {
+    const { generation, ended } = this;
+    const loaded = await (this.options.profile === 'upi'
+      ? this.request('updateAuth', {}, MAX_ATTEMPTS)
+      : this.request('process', { 'Cache-Control': 'no-cache' }, MAX_ATTEMPTS));
+    if (loaded.token.clientAuthToken === ended) {
+      // The service replaces a token that is 30 s old, and three in a minute.
+      throw new TokenError('rate_limited', 200, true, 30);
+    }
+    if (generation === this.generation) {
+      this.ended = undefined;
+    }
+    return loaded;
+  }
+
+  private async request(action: SdkAction, directives: Record<string, string>, attempts: number): Promise<Loaded> {
+    const { generation } = this;
+    const order = (this.requests += 1);
+    const platform = this.options.platform ? `&platform=${this.options.platform}` : '';
+    const path = `/me/sdk-payload?action=${action}${platform}`;
+    const call: Call<SdkPayload> = { method: 'GET', path, directives, attempts, read: readAnswer };
+    const { result: answer, sentAt } = await this.call(call);
+    const token = this.held(answer, sentAt, order);
+    if (generation !== this.generation) {
+      return this.request(action, directives, attempts);
+    }
+    this.answers.set(action, answer);
+    if (!this.token || this.token.order < order) {
+      this.token = token;
+    }
+    return { answer, token };
+  }
+
+  /** A token whose life counts from the sending of the request, so never too long. */
+  private held(answer: SdkPayload, sentAt: number, order: number): HeldToken {
+    const { clock } = this;
+    const remainingMs = () => sentAt + answer.expires_in * 1000 - clock.monotonic();
+    return {
+      clientAuthToken: answer.payload['clientAuthToken'] ?? '',
+      routingId: answer.routing_id,
+      tenantId: answer.tenant_id,
+      remainingMs,
+      authExpiry: () => new Date(clock.wall() + remainingMs()).toISOString(),
+      refreshAt: sentAt + answer.refresh_after * 1000,
+      order,
+      uses: 1,
+    };
+  }
+
+  private envelope({ answer, token }: Loaded, own: Record<string, unknown>): Envelope {
+    const payload: Record<string, unknown> = { ...answer.payload, ...own };
+    payload['clientAuthToken'] = token.clientAuthToken;
+    if ('customerId' in answer.payload) {
+      payload['customerId'] = answer.payload['customerId'];
+    }
+    if ('authExpiry' in answer.payload) {
+      payload['authExpiry'] = token.authExpiry();
+    }
+    const envelope: Envelope = { requestId: uuid(), service: answer.service, payload };
+    return answer.betaAssets ? { ...envelope, betaAssets: true } : envelope;
+  }
+
+  /** Sends a request until it succeeds, must not be repeated, or time is up. */
+  private async call<T>(call: Call<T>): Promise<Success<T>> {
+    const { clock, generation } = this;
+    const deadline = clock.monotonic() + this.timeoutMs;
+    let renew = false;
+    let isRenewed = false;
+    for (let attempt = 1; ; attempt += 1) {
+      const outcome: Success<T> | TokenError = await this.attempt(call, renew, deadline - clock.monotonic());
+      if (!(outcome instanceof TokenError)) {
+        return outcome;
+      }
+      renew = isAccessTokenRejected(outcome) && !isRenewed;
+      if (renew) {
+        isRenewed = true;
+        attempt -= 1;
+        continue;
+      }
+      if (isAccessTokenRejected(outcome) && generation === this.generation) {
+        this.invalidate();
+        this.options.onLogout?.();
+      }
+      const wait = waitMs(outcome, attempt);
+      if (!outcome.retryable || attempt >= call.attempts || clock.monotonic() + wait >= deadline) {
+        throw outcome;
+      }
+      await clock.sleep(wait);
+    }
+  }
+
+  /** Sends a request once. */
+  private async attempt<T>(call: Call<T>, renew: boolean, remainingMs: number): Promise<Success<T> | TokenError> {
+    const abort = new AbortController();
+    let end: (outcome: TokenError) => void;
+    const timeout = new Promise<TokenError>((resolve) => {
+      end = resolve;
+    });
+    const timer = setTimeout(() => end(new TokenError('timeout', 0, true)), Math.max(remainingMs, 0));
+    try {
+      return await Promise.race([this.exchange(call, renew, abort.signal), timeout]);
+    } finally {
+      clearTimeout(timer);
+      abort.abort();
+    }
+  }
+
+  private async exchange<T>(call: Call<T>, renew: boolean, signal: AbortSignal): Promise<Success<T> | TokenError> {
+    const { method, path, directives, read } = call;
+    let accessToken: string;
+    try {
+      accessToken = await this.accessToken(renew);
+    } catch (cause) {
+      return new TokenError('access_token', 0, false, undefined, undefined, cause);
+    }
+    const headers = { Authorization: `Bearer ${accessToken}`, Accept: 'application/json', ...directives };
+    const url = this.options.baseUrl.replace(/\/+$/, '') + path;
+    const sentAt = this.clock.monotonic();
+    try {
+      const reply = await this.transport({ method, url, headers, signal });
+      const result = failure(reply) ?? read(reply);
+      return result instanceof TokenError ? result : { result, sentAt };
+    } catch (cause) {
+      return new TokenError('network', 0, true, undefined, undefined, cause);
+    }
+  }
+
+  /** The access token. Calls at the same time share one renewal. */
+  private accessToken(renew: boolean): Promise<string> {
+    if (!renew) {
+      return this.options.accessToken(false);
+    }
+    if (!this.accessTokenRenewal) {
+      const renewal = this.options.accessToken(true);
+      this.accessTokenRenewal = renewal;
+      const end = () => {
+        if (this.accessTokenRenewal === renewal) {
+          this.accessTokenRenewal = undefined;
+        }
+      };
+      renewal.then(end, end);
+    }
+    return this.accessTokenRenewal;
+  }
+}
+
+/** The only two codes about the user's session. A 401 of a proxy in front has no code. */
+function isAccessTokenRejected({ status, code }: TokenError): boolean {
+  return status === 401 && (code === 'invalid_token' || code === 'expired_token');
+}
+
+/** `undefined` for a success. */
+function failure(reply: HttpReply): TokenError | undefined {
+  const { status, text } = reply;
+  if (status === 200 || status === 202) {
+    return undefined;
+  }
+  const problem: Partial<Problem> = parsed(text) ?? {};
+  const { code, retryable: isRetryable, retry_after: wait, request_id: id } = problem;
+  if (typeof code !== 'string' || typeof isRetryable !== 'boolean') {
+    const seconds = Number(reply.retryAfter || NaN);
+    const retryAfter = Number.isFinite(seconds) ? seconds : undefined;
+    return new TokenError('unexpected_response', status, status >= 500, retryAfter);
+  }
+  const retryAfter = typeof wait === 'number' ? wait : undefined;
+  return new TokenError(code, status, isRetryable, retryAfter, typeof id === 'string' ? id : undefined);
+}
+
+function readAnswer({ status, text }: HttpReply): SdkPayload | TokenError {
+  const answer = parsed(text) as unknown as SdkPayload | undefined;
+  const isComplete =
+    typeof answer?.payload?.['clientAuthToken'] === 'string' &&
+    typeof answer.service === 'string' &&
+    typeof answer.expires_in === 'number' &&
+    typeof answer.refresh_after === 'number';
+  // Anything else, such as the page of a public wireless network, is not from the service.
+  return answer && isComplete ? answer : new TokenError('unexpected_response', status, true);
+}
+
+/** The payload of `session_expired`, as documented, or of `session_expiry`, as one app sees it. */
+function expiryEvent(event: unknown): { reqCode?: unknown } | undefined {
+  const object = typeof event === 'string' ? parsed(event) : (event as Record<string, unknown> | null | undefined);
+  if (object?.['event'] !== 'session_expired' && object?.['event'] !== 'session_expiry') {
+    return undefined;
+  }
+  const payload = object['payload'];
+  return typeof payload === 'object' && payload !== null ? payload : {};
+}
+
+function parsed(text: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function asTokenError(error: unknown): TokenError {
+  return error instanceof TokenError ? error : new TokenError('internal', 0, false, undefined, undefined, error);
+}
+
+/** What the service says, else 0.5 s, 1 s, 2 s, 4 s, up to half of it less. */
+function waitMs({ retryAfter }: TokenError, attempt: number): number {
+  const backoff = Math.min(500 * 2 ** (attempt - 1), 4000);
+  return retryAfter === undefined ? backoff * (1 - Math.random() / 2) : retryAfter * 1000;
+}
+
+/** A version 4 UUID. It is no secret, so a weak generator of an old engine is good enough. */
+function uuid(): string {
+  return 'xxxxxxxx-xxxx-4xxx-yxxx-xxxxxxxxxxxx'.replace(/[xy]/g, (digit) => {
+    const random = Math.floor(Math.random() * 16);
+    return (digit === 'x' ? random : 8 + (random % 4)).toString(16);
+  });
+}
+
+const systemClock: Clock = {
+  // React Native has it, but not its type.
+  monotonic: () => (globalThis as unknown as { performance: { now(): number } }).performance.now(),
+  wall: () => Date.now(),
+  sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
+};
+
+/** No `cache` option: with `no-store`, browsers send `Cache-Control: no-cache`, which demands a new token. */
+const fetchTransport: Transport = async ({ method, url, headers, signal }) => {
+  const response = await fetch(url, { method, headers, signal, credentials: 'omit' });
+  return { status: response.status, retryAfter: response.headers.get('Retry-After'), text: await response.text() };
+};
