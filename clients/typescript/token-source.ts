@@ -15,6 +15,70 @@
 /** The product: Express Checkout SDK (EC Headless), or UPI SDKs. It must equal the service's `sdk.profile`. */
 export type Profile = 'ec' | 'upi';
 
+// Generated from docs/openapi.json by tests/openapi/types.mjs.
+export type Platform = 'android' | 'ios' | 'web';
+
+/** The SDK request that the app will make. */
+export type SdkAction = 'initiate' | 'process' | 'updateAuth';
+
+/** The SDK request without its `requestId`, and what the app needs to know about the token. */
+export type SdkPayload = {
+  /** The `service` of the SDK request. */
+  service: string;
+  payload: SdkPayloadMembers;
+  /** `true` if the SDK request has it beside its payload; absent otherwise. */
+  betaAssets?: boolean;
+  /** The tenant of the SDK (`createHyperServicesWithTenantId`), if the operator has set one. */
+  tenant_id?: string;
+  /** Seconds until the token must no longer be used. */
+  expires_in: number;
+  /** Seconds after which a request is worthwhile, because the service then starts to replace the token. */
+  refresh_after: number;
+  /** The `x-routing-id` for the app's own calls to Juspay with the client auth token. */
+  routing_id: string;
+};
+
+/** Members of the SDK request's `payload`, by `sdk.profile` and `action`, with the operator's constants. */
+export type SdkPayloadMembers = {
+  /** `initiate` or `updateAuth`. With `process`, the app's own payload has it. */
+  action?: string;
+  /** Only with `initiate`. */
+  merchantId?: string;
+  /** Only with `initiate`. */
+  clientId?: string;
+  /** `sandbox`, `production` or `prod`. Only with `initiate`. */
+  environment?: string;
+  /** The merchant's id of the customer, never `cst_…`. Absent with `updateAuth`. */
+  customerId?: string;
+  /** The token for the SDK. */
+  clientAuthToken: string;
+  /** The expiry on the server's clock. Replace it by the phone's time plus `expires_in`. Only for UPI SDKs. */
+  authExpiry?: string;
+} & {
+  [key: string]: string;
+};
+
+/** Problem details (RFC 9457). Ignore unknown members. */
+export type Problem = {
+  /** A URN that ends with the code. */
+  type: string;
+  /** English, for developers. The wording may change. */
+  title: string;
+  /** The status of the response. */
+  status: number;
+  /** English, for developers. The wording may change. */
+  detail: string;
+  /** Stable, for programs. Treat an unknown one by its status class; retry if `retryable` is true. */
+  code: string;
+  /** The `X-Request-Id` of the response. */
+  request_id: string;
+  /** Whether the same request may succeed later. */
+  retryable: boolean;
+  /** Seconds to wait before a retry, as in `Retry-After`; null if there is none. */
+  retry_after: number | null;
+};
+// End of the generated part.
+
 export interface Options {
   /** Address of the service, such as `https://api.example.com`, without `/me`. */
   baseUrl: string;
@@ -131,70 +195,6 @@ export class TokenError extends Error {
     Object.setPrototypeOf(this, TokenError.prototype);
   }
 }
-
-// Generated from docs/openapi.json by tests/openapi/types.mjs.
-export type Platform = 'android' | 'ios' | 'web';
-
-/** The SDK request that the app will make. */
-export type SdkAction = 'initiate' | 'process' | 'updateAuth';
-
-/** The SDK request without its `requestId`, and what the app needs to know about the token. */
-export type SdkPayload = {
-  /** The `service` of the SDK request. */
-  service: string;
-  payload: SdkPayloadMembers;
-  /** `true` if the SDK request has it beside its payload; absent otherwise. */
-  betaAssets?: boolean;
-  /** The tenant of the SDK (`createHyperServicesWithTenantId`), if the operator has set one. */
-  tenant_id?: string;
-  /** Seconds until the token must no longer be used. */
-  expires_in: number;
-  /** Seconds after which a request is worthwhile, because the service then starts to replace the token. */
-  refresh_after: number;
-  /** The `x-routing-id` for the app's own calls to Juspay with the client auth token. */
-  routing_id: string;
-};
-
-/** Members of the SDK request's `payload`, by `sdk.profile` and `action`, with the operator's constants. */
-export type SdkPayloadMembers = {
-  /** `initiate` or `updateAuth`. With `process`, the app's own payload has it. */
-  action?: string;
-  /** Only with `initiate`. */
-  merchantId?: string;
-  /** Only with `initiate`. */
-  clientId?: string;
-  /** `sandbox`, `production` or `prod`. Only with `initiate`. */
-  environment?: string;
-  /** The merchant's id of the customer, never `cst_…`. Absent with `updateAuth`. */
-  customerId?: string;
-  /** The token for the SDK. */
-  clientAuthToken: string;
-  /** The expiry on the server's clock. Replace it by the phone's time plus `expires_in`. Only for UPI SDKs. */
-  authExpiry?: string;
-} & {
-  [key: string]: string;
-};
-
-/** Problem details (RFC 9457). Ignore unknown members. */
-export type Problem = {
-  /** A URN that ends with the code. */
-  type: string;
-  /** English, for developers. The wording may change. */
-  title: string;
-  /** The status of the response. */
-  status: number;
-  /** English, for developers. The wording may change. */
-  detail: string;
-  /** Stable, for programs. Treat an unknown one by its status class; retry if `retryable` is true. */
-  code: string;
-  /** The `X-Request-Id` of the response. */
-  request_id: string;
-  /** Whether the same request may succeed later. */
-  retryable: boolean;
-  /** Seconds to wait before a retry, as in `Retry-After`; null if there is none. */
-  retry_after: number | null;
-};
-// End of the generated part.
 
 /** A token with its times on the monotonic clock. `order` numbers requests by their start. */
 interface HeldToken extends Token {
@@ -590,15 +590,14 @@ function failure(reply: HttpReply): TokenError | undefined {
   if (status === 200 || status === 202) {
     return undefined;
   }
-  const problem: Partial<Problem> = parsed(text) ?? {};
-  const { code, retryable: isRetryable, retry_after: wait, request_id: id } = problem;
-  if (typeof code !== 'string' || typeof isRetryable !== 'boolean') {
+  const problem = parsed(text) as Partial<Problem> | undefined;
+  if (typeof problem?.code !== 'string' || typeof problem.retryable !== 'boolean') {
     const seconds = Number(reply.retryAfter || NaN);
     const retryAfter = Number.isFinite(seconds) ? seconds : undefined;
     return new TokenError('unexpected_response', status, status >= 500, retryAfter);
   }
-  const retryAfter = typeof wait === 'number' ? wait : undefined;
-  return new TokenError(code, status, isRetryable, retryAfter, typeof id === 'string' ? id : undefined);
+  const { code, retryable, retry_after: wait, request_id: requestId } = problem;
+  return new TokenError(code, status, retryable, typeof wait === 'number' ? wait : undefined, requestId);
 }
 
 function readAnswer({ status, text }: HttpReply): SdkPayload | TokenError {
