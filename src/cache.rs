@@ -2,10 +2,11 @@
 //!
 //! `lookup` has the parameters and results, `plan` decides how to respond, `fetch` fetches from Juspay,
 //! `replication` fetches through the shared tier, `store` has the cached customers, `link` finds one again
-//! without a lookup, `backoff` remembers failed fetches, and [`lifetime`] determines how long a token is
-//! valid. The cache knows no HTTP, and reads the time only from its [`Clock`].
+//! without a lookup, `backoff` remembers failed fetches, [`lifetime`] determines how long a token is
+//! valid, and `early_death` learns from tokens that stop working earlier. The cache knows no HTTP, and reads the time only from its [`Clock`].
 
 mod backoff;
+mod early_death;
 mod fetch;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
@@ -23,6 +24,7 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 
 use tokio::sync::Semaphore;
 
+pub(crate) use self::early_death::LOWEST_MAX_HAND_OUTS;
 use self::{
     fetch::{FetchOutcome, Fetcher},
     lookup::Counts,
@@ -50,7 +52,8 @@ use crate::{
     traces::{Kind, Parent, Span},
 };
 
-/// How long a request waits for a fetch if there is a usable token below the normal floor.
+/// How long a request waits for a fetch if there is a usable token below the normal floor, or with no uses
+/// left.
 const PATIENCE: Duration = Duration::from_millis(250);
 
 /// The bounds of `cache_token_remaining_seconds`.
@@ -107,11 +110,12 @@ impl CustomerCache {
         metrics: Arc<Metrics>,
     ) -> Self {
         metrics.cache.refreshes.initialize(REFRESH_OUTCOMES.iter().copied());
+        let fetcher = Fetcher::new(settings, tier, Arc::clone(&clock), &metrics);
         let shared = Shared {
             merchant: settings.juspay.merchant_id.as_str().into(),
-            rules: PlanRules::from(&settings.cache),
+            rules: PlanRules::new(&settings.cache, fetcher.early_deaths.limit()),
             deadline: settings.juspay.deadline,
-            fetcher: Arc::new(Fetcher::new(settings, tier, Arc::clone(&clock), &metrics)),
+            fetcher: Arc::new(fetcher),
             force_refresh_rate: settings.limits.force_refresh_per_customer,
             unshared: Unshared::default(),
             waiting: limits.fair(),
@@ -159,6 +163,7 @@ impl CustomerCache {
                     if refresh {
                         self.refresh_in_background(&attempt, &entry, api);
                     }
+                    shared.fetcher.early_deaths.note_no_cache(&entry, lookup, false, now);
                     let detail = lookup.detail(&entry, now);
                     return Ok(shared.hit(&entry, detail, lookup, now));
                 }
@@ -239,7 +244,8 @@ impl CustomerCache {
                 return Some(shared.limited((&entry, detail), wait, lookup, attempt.now));
             }
         };
-        let is_impatient = matches!(reason, FetchReason::BelowNormalFloor(_));
+        let is_impatient =
+            matches!(reason, FetchReason::BelowNormalFloor(_) | FetchReason::UsedUp(_));
         let patience = attempt.now.monotonic.plus(PATIENCE);
         let until = if is_impatient { deadline.min(patience) } else { deadline };
         let outcome = match clock::timeout_at(&*shared.clock, until, waiter.outcome()).await {
@@ -277,7 +283,11 @@ impl CustomerCache {
             }
             Ok(permit)
         };
-        match fetcher.fetches.join(attempt.key, permit)? {
+        let joined = fetcher.fetches.join(attempt.key, permit)?;
+        if let FetchReason::NoCache(entry, _) = reason {
+            fetcher.early_deaths.note_no_cache(entry, attempt.lookup, true, attempt.now);
+        }
+        match joined {
             Join::Waiter(waiter) => {
                 if attempt.lookup.freshness.no_cache {
                     fetcher.note_replacement(attempt.key);
@@ -506,7 +516,7 @@ impl Shared {
         // Without a token here, the tier may have one that `no-cache` replaces.
         let may_replace = reason.replaceable().is_some() || lookup.freshness.no_cache;
         Purpose {
-            need: reason.need(self.rules, lookup, *now),
+            need: reason.need(&self.rules, lookup, *now),
             charge: self.force_refresh_rate.filter(|_| may_replace),
             is_replacement: lookup.freshness.no_cache,
             lacks_fallback: matches!(reason, FetchReason::NothingUsable(_)),

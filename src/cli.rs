@@ -200,7 +200,14 @@ and tests on this machine, never for production. Prints the addresses, the API k
 
 An unknown customer is created when it is requested. With --strict, as at Juspay, the response is 404 \
 object_not_found until POST /customers has created the customer. The magic customers (sim_…) always \
-exist.
+exist, except sim_new and sim_rejected_field.
+
+Calls are answered as Juspay documents. --lenient also accepts calls without x-merchantid, which Juspay \
+requires and its package juspayp3 does not send. --strict-fields rejects fields that Juspay's documentation advises \
+against.
+
+--tls serves the same API over TLS too, for clients that refuse plain HTTP. CA and certificate are generated at \
+each start; their keys are never written to disk.
 
 Example, with the service and an app in other terminals:
   juspay-bff simulator
@@ -323,6 +330,15 @@ pub struct Simulator {
     /// Address of the simulated issuer
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8082")]
     pub issuer_listen: SocketAddr,
+    /// Also serve the simulated Juspay over TLS, and write the CA certificate to trust to FILE
+    #[arg(long, value_name = "FILE")]
+    pub tls: Option<PathBuf>,
+    /// Address of the TLS listener
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8443", requires = "tls")]
+    pub tls_listen: SocketAddr,
+    /// Host name or address of the certificate, in addition to localhost; can be repeated
+    #[arg(long = "tls-name", value_name = "NAME", requires = "tls")]
+    pub tls_names: Vec<String>,
     /// Accepted API key; can be repeated
     #[arg(long = "api-key", value_name = "KEY", default_value = "sim_key")]
     pub api_keys: Vec<String>,
@@ -338,6 +354,13 @@ pub struct Simulator {
     /// Return 404 for unknown customers instead of creating them
     #[arg(long)]
     pub strict: bool,
+    /// Reject new customers with an id of fewer than 8 characters, or a mobile number that contains the
+    /// country code or anything but digits
+    #[arg(long)]
+    pub strict_fields: bool,
+    /// Accept calls without x-merchantid
+    #[arg(long)]
+    pub lenient: bool,
 }
 
 #[cfg(feature = "simulator")]
@@ -359,6 +382,15 @@ pub struct Token {
     /// Scope of the token; can be repeated
     #[arg(long = "scope", value_name = "SCOPE")]
     pub scopes: Vec<String>,
+    /// Additional claim, a string or true or false; can be repeated
+    #[arg(long = "claim", value_name = "NAME=VALUE", value_parser = claim)]
+    pub claims: Vec<(String, String)>,
+}
+
+#[cfg(feature = "simulator")]
+fn claim(text: &str) -> Result<(String, String), &'static str> {
+    let (name, value) = text.split_once('=').ok_or("write a name, = and a value")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 #[cfg(test)]
@@ -407,18 +439,28 @@ mod tests {
         assert_eq!(simulator.merchant, "sim_merchant");
         assert_eq!(simulator.token_life, Duration::from_mins(15));
         assert_eq!((simulator.token_uses, simulator.strict), (30, false));
+        assert_eq!((simulator.strict_fields, simulator.lenient), (false, false));
         let Command::Simulator(simulator) = parse("simulator --api-key a --api-key b").unwrap()
         else {
             panic!("another command")
         };
         assert_eq!(simulator.api_keys, ["a", "b"]);
+        let Command::Simulator(simulator) =
+            parse("simulator --tls ca.pem --tls-name a.test").unwrap()
+        else {
+            panic!("another command")
+        };
+        assert_eq!(simulator.tls_listen, ([127, 0, 0, 1], 8443).into());
+        assert_eq!(simulator.tls_names, ["a.test"]);
+        assert!(parse("simulator --tls-name a.test").is_err());
+        assert!(parse("simulator --tls-listen 127.0.0.1:1").is_err());
     }
 
     #[cfg(feature = "simulator")]
     #[test]
     fn token_needs_a_subject() {
         let Command::Token(token) =
-            parse("token --subject a --life 90s --scope x --scope y").unwrap()
+            parse("token --subject a --life 90s --scope x --scope y --claim b=c=d").unwrap()
         else {
             panic!("another command")
         };
@@ -428,6 +470,7 @@ mod tests {
         );
         assert_eq!(token.life, Duration::from_secs(90));
         assert_eq!(token.scopes, ["x", "y"]);
+        assert_eq!(token.claims, [("b".to_owned(), "c=d".to_owned())]);
         assert_eq!(parse("token").unwrap_err().kind(), ErrorKind::MissingRequiredArgument);
     }
 
@@ -437,6 +480,7 @@ mod tests {
             "serve --port 1",
             "fly",
             "token --subject a --life 60",
+            "token --subject a --claim b",
             "demo --listen x",
             "check-config --replicas 0",
             "check-config --format xml",

@@ -1,5 +1,6 @@
 //! The commands. Each takes its flags, calls the modules that do the work, and prints the results.
 
+mod admin_client;
 mod customers;
 mod document;
 mod explain_token;
@@ -13,9 +14,14 @@ use std::{
     fmt::Display,
     io::{self, Write as _},
     net::SocketAddr,
+    time::Duration,
 };
 
-use self::{customers::CustomerSources, signals::Signals};
+use self::{
+    admin_client::{AdminClient, GetError},
+    customers::CustomerSources,
+    signals::Signals,
+};
 use crate::{
     COMMIT, VERSION,
     app::Application,
@@ -177,6 +183,28 @@ fn protect_memory() -> Result<(), CommandError> {
     .map_err(failed)
 }
 
+/// How long `doctor` waits for the running service's metrics.
+const METRICS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The service on this machine, with its metrics.
+async fn running_service(settings: &Settings) -> doctor::RunningService {
+    const PATH: &str = "/metrics";
+    let client = match AdminClient::new(settings.server.admin_listen.clone()) {
+        Ok(client) => client,
+        Err(why) => {
+            let address = "server.admin_listen".to_owned();
+            return doctor::RunningService { address, metrics: Err(why.to_owned()) };
+        }
+    };
+    let metrics = match client.get(PATH, METRICS_TIMEOUT).await {
+        Ok((200, body)) => Ok(body),
+        Ok((status, _)) => Err(format!("it returned {status}")),
+        Err(GetError::Timeout) => Err(format!("it did not respond within {METRICS_TIMEOUT:?}")),
+        Err(GetError::Io(error)) => Err(error.to_string()),
+    };
+    doctor::RunningService { address: client.show(PATH), metrics }
+}
+
 /// Logs nothing, because each finding is a line of output.
 async fn run_doctor(flags: Doctor) -> Result<(), CommandError> {
     protect_memory()?;
@@ -187,7 +215,11 @@ async fn run_doctor(flags: Doctor) -> Result<(), CommandError> {
         Format::Text => Some(out),
         Format::Json => None,
     };
-    let results = doctor::check(&loaded, flags.customer, clock, lines).await.map_err(failed)?;
+    let customer = match flags.customer {
+        Some(customer) => Some((customer, running_service(&loaded.settings).await)),
+        None => None,
+    };
+    let results = doctor::check(&loaded, customer, clock, lines).await.map_err(failed)?;
     let failures = results.counts.failed;
     if flags.format == Format::Json {
         document::print(&document::DoctorDocument::from(&results))?;

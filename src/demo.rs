@@ -47,23 +47,23 @@ pub enum DemoError {
     },
 }
 
-/// The demo's settings. The access log is off, because its lines would break up the table.
+/// The settings for trying the service with its simulator, which also keep magic customers apart.
+const DEMO_SETTINGS: &str = include_str!("../config/demo.toml");
+
+/// The demo's settings: `config/demo.toml` on free ports. The access log is off, because its lines would
+/// break up the table.
 fn settings(listen: SocketAddr, running: &Running) -> Result<Loaded, Faults> {
     let text = format!(
         r#"
         server = {{ listen = "{listen}", admin_listen = "127.0.0.1:0", shutdown_delay = "0s" }}
-        log = {{ level = "warn", format = "text", access = "off" }}
-        juspay = {{ base_url = "{base_url}", merchant_id = "sim_merchant", api_key = "sim_key" }}
-        [auth.issuers.demo]
-        issuer = "{issuer}"
-        discovery = true
-        audiences = ["juspay-bff-demo"]
-        algorithms = ["ES256"]
+        log = {{ level = "warn", access = "off" }}
+        juspay.base_url = "{base_url}"
+        auth.issuers.simulator.issuer = "{issuer}"
         "#,
         base_url = running.simulator().base_url(),
         issuer = running.issuer().issuer_url(),
     );
-    Sources::default().text("the demo", text).load()
+    Sources::default().text("config/demo.toml", DEMO_SETTINGS).text("the demo", text).load()
 }
 
 /// Runs the demo: the requests, then, unless `once`, the service until `stop`.
@@ -234,7 +234,7 @@ impl Tour<'_> {
         )?;
         writeln!(
             self.out,
-            "sim_not_found and sim_html show the error answers (docs/cli.md, Simulator)."
+            "sim_not_found and sim_html show the error answers (docs/clients/magic-customers.md)."
         )?;
         writeln!(self.out, "Tokens of the simulator don't work in Juspay's real SDK.")?;
         self.out.flush()?;

@@ -24,6 +24,11 @@ const UPSTREAM_BUCKETS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0
 const TOKEN_LIFE_BUCKETS: &[f64] =
     &[15.0, 30.0, 60.0, 120.0, 180.0, 300.0, 450.0, 600.0, 750.0, 900.0];
 
+/// Responses with a token: each number up to that with which `cache.max_hand_outs = "auto"` starts, then
+/// fewer.
+const HAND_OUT_BUCKETS: &[f64] =
+    &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 12.0, 15.0, 20.0, 30.0, 50.0, 100.0];
+
 /// Every metric of the process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -109,6 +114,14 @@ pub struct Cache {
     pub token_remaining: IntGaugeVec,
     /// `token_remaining_seconds`
     pub hand_out_remaining: Histogram,
+    /// `cache_tokens_total`
+    pub tokens: IntCounter,
+    /// `cache_token_early_death_age_seconds`
+    pub early_death_age: Histogram,
+    /// `cache_token_early_death_hand_outs`
+    pub early_death_hand_outs: Histogram,
+    /// `cache_max_hand_outs`
+    pub max_hand_outs: IntGauge,
 }
 
 /// `upstream_*`
@@ -360,7 +373,36 @@ impl Registrar {
                 "Remaining validity of client auth tokens in responses, in seconds.",
                 TOKEN_LIFE_BUCKETS,
             )?,
+            tokens: self.counter(
+                "cache_tokens_total",
+                "Client auth tokens that Juspay issued and the cache stored.",
+            )?,
+            early_death_age: self.early_death_age()?,
+            early_death_hand_outs: self.early_death_hand_outs()?,
+            max_hand_outs: self.gauge(
+                "cache_max_hand_outs",
+                "Responses after which a client auth token is replaced, as set or determined by \
+                 \"auto\"; 0: never.",
+            )?,
         })
+    }
+
+    fn early_death_age(&self) -> Result<Histogram, prometheus::Error> {
+        self.histogram(
+            "cache_token_early_death_age_seconds",
+            "Age of client auth tokens that an app reported as not working before their expiry, in \
+             seconds.",
+            TOKEN_LIFE_BUCKETS,
+        )
+    }
+
+    fn early_death_hand_outs(&self) -> Result<Histogram, prometheus::Error> {
+        self.histogram(
+            "cache_token_early_death_hand_outs",
+            "Responses that had contained a client auth token when an app reported it as not working \
+             before its expiry.",
+            HAND_OUT_BUCKETS,
+        )
     }
 
     fn upstream(&self) -> Result<Upstream, prometheus::Error> {

@@ -52,7 +52,7 @@ pub use self::{
         HmacAlgorithm, HmacSecretError, Introspection, Issuer, KeySource, NewCustomerClaims,
         RequiredClaim, hmac_secrets,
     },
-    cache::Cache,
+    cache::{Cache, MaxHandOuts},
     cors::Cors,
     effective::Effective,
     fault::{Fault, Faults},

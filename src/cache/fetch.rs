@@ -18,6 +18,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::{
     Lookup, Requester,
     backoff::{Failure, Failures},
+    early_death::EarlyDeaths,
     lifetime::{Lifetime, LifetimePolicy, ReportedExpiry},
     replication::{HandOuts, Purpose},
     store::{Entry, Slot, Store},
@@ -41,6 +42,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Fetcher {
     pub(super) store: Store,
+    pub(super) early_deaths: Arc<EarlyDeaths>,
     pub(super) fetches: SingleFlight<CustomerKey, FetchOutcome>,
     pub(super) failures: Failures,
     pub(super) tier: Option<Arc<dyn SharedTier>>,
@@ -98,7 +100,8 @@ impl Fetcher {
         clock: Arc<dyn Clock>,
         metrics: &Metrics,
     ) -> Self {
-        let hand_outs = tier.clone().filter(|_| settings.cache.max_hand_outs > 0);
+        let hand_outs = tier.clone().filter(|_| settings.cache.max_hand_outs.is_on());
+        let early_deaths = Arc::new(EarlyDeaths::new(settings.cache.max_hand_outs, metrics));
         let force_refreshes = settings.limits.force_refresh_per_customer;
         Self {
             tier,
@@ -106,7 +109,8 @@ impl Fetcher {
             polls: Polls::default(),
             replacements: Mutex::default(),
             force_refreshes: CustomerRateLimit::new(force_refreshes, Arc::clone(&clock)),
-            store: Store::new(settings.cache.capacity, metrics),
+            store: Store::new(settings.cache.capacity, Arc::clone(&early_deaths), metrics),
+            early_deaths,
             fetches: SingleFlight::default(),
             failures: Failures::default(),
             policy: LifetimePolicy::from(&settings.cache),
@@ -245,6 +249,8 @@ impl Fetcher {
         match outcome {
             FetchOutcome::Customer { entry, .. } => {
                 self.failures.note_success(key);
+                let replaced = self.store.get(key);
+                self.early_deaths.note_fetched(&entry, replaced.as_ref(), self.clock.moment());
                 self.store.put(key, Slot::Customer(Arc::clone(&entry)));
                 return FetchOutcome::Customer { entry, stored: true };
             }

@@ -4,17 +4,20 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     Detail, Forward, Freshness, Lookup,
+    early_death::HandOutLimit,
     lifetime::Phase,
     store::{Entry, Slot},
 };
 use crate::{clock::Moment, settings, shared::Need};
 
 /// The settings that decide when the cache serves, refreshes or fetches (`cache.*`).
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct PlanRules {
-    /// A token is refreshed after it was served this many times; 0 disables this.
-    max_hand_outs: u32,
-    /// A younger token is never refreshed for that reason, and satisfies `no-cache`.
+    /// A token is refreshed after it was served so often.
+    hand_out_limit: Arc<HandOutLimit>,
+    /// A younger token is never refreshed for that reason.
+    hand_out_min_age: Duration,
+    /// A younger token satisfies `no-cache`.
     min_age: Duration,
 }
 
@@ -42,21 +45,22 @@ pub(super) enum FetchReason {
     NothingUsable(Forward),
     /// The token is below the normal floor; it is served if the fetch fails.
     BelowNormalFloor(Arc<Entry>),
+    /// The token has probably no uses left; it is served if the fetch fails.
+    UsedUp(Arc<Entry>),
     /// The token's life is shorter than the request's `min-fresh`; it is served if the fetch fails.
     MinFresh(Arc<Entry>, Forward),
     /// The request has `no-cache`; the cached token is no fallback.
     NoCache(Arc<Entry>, Forward),
 }
 
-impl From<&settings::Cache> for PlanRules {
-    fn from(settings: &settings::Cache) -> Self {
-        Self { max_hand_outs: settings.max_hand_outs, min_age: settings.force_refresh_min_age }
-    }
-}
-
 impl PlanRules {
+    pub(super) fn new(settings: &settings::Cache, hand_out_limit: Arc<HandOutLimit>) -> Self {
+        let hand_out_min_age = settings.hand_out_min_age();
+        Self { hand_out_limit, hand_out_min_age, min_age: settings.force_refresh_min_age }
+    }
+
     /// Decides how to respond to `lookup`, given the cached `slot`.
-    pub(super) fn plan(self, slot: Option<&Slot>, lookup: &Lookup, now: Moment) -> Plan {
+    pub(super) fn plan(&self, slot: Option<&Slot>, lookup: &Lookup, now: Moment) -> Plan {
         match slot {
             Some(Slot::NotFound { until }) if now.monotonic < *until => Plan::NotFound,
             Some(Slot::Customer(entry)) => {
@@ -73,7 +77,7 @@ impl PlanRules {
         }
     }
 
-    fn plan_for_entry(self, entry: &Arc<Entry>, lookup: &Lookup, now: Moment) -> Plan {
+    fn plan_for_entry(&self, entry: &Arc<Entry>, lookup: &Lookup, now: Moment) -> Plan {
         let phase = entry.lifetime.phase(now);
         let is_usable = matches!(phase, Phase::Fresh | Phase::Refresh) || !lookup.want_token;
         let is_new_enough = is_usable && self.satisfies_no_cache(entry, lookup, now);
@@ -94,7 +98,7 @@ impl PlanRules {
         }
     }
 
-    fn plan_usable(self, entry: &Arc<Entry>, lookup: &Lookup, now: Moment) -> Plan {
+    fn plan_usable(&self, entry: &Arc<Entry>, lookup: &Lookup, now: Moment) -> Plan {
         let is_unmet = lookup.is_min_fresh_unmet(entry, now);
         if is_unmet
             && !lookup.freshness.only_if_cached
@@ -103,6 +107,9 @@ impl PlanRules {
             return Plan::Fetch(FetchReason::MinFresh(Arc::clone(entry), Forward::Request));
         }
         let refresh = self.is_refresh_due(entry, now) && !entry.is_backing_off(now);
+        if refresh && self.is_used_up(entry, lookup, now) {
+            return Plan::Fetch(FetchReason::UsedUp(Arc::clone(entry)));
+        }
         Plan::Serve { entry: Arc::clone(entry), refresh }
     }
 
@@ -125,33 +132,42 @@ impl PlanRules {
 
     /// Whether the entry satisfies `no-cache`: it was fetched moments ago, or its token was never
     /// served.
-    fn satisfies_no_cache(self, entry: &Entry, lookup: &Lookup, now: Moment) -> bool {
+    fn satisfies_no_cache(&self, entry: &Entry, lookup: &Lookup, now: Moment) -> bool {
         self.is_new(entry, lookup, now) || (lookup.want_token && entry.is_unused())
     }
 
     /// Whether the entry was fetched moments ago, and the client's own token may be as young.
-    pub(super) fn is_new(self, entry: &Entry, lookup: &Lookup, now: Moment) -> bool {
+    pub(super) fn is_new(&self, entry: &Entry, lookup: &Lookup, now: Moment) -> bool {
         !lookup.freshness.must_be_new && entry.age(now) < self.min_age
     }
 
     /// Whether a fetch can't bring a longer life: the last fetch failed moments ago, or it brought
     /// this token, whose total life is below `min-fresh`.
-    fn is_best_available(self, entry: &Entry, lookup: &Lookup, now: Moment) -> bool {
+    fn is_best_available(&self, entry: &Entry, lookup: &Lookup, now: Moment) -> bool {
         let is_always_unmet =
             lookup.freshness.min_fresh.is_some_and(|min_fresh| entry.lifetime.total() < min_fresh);
         entry.is_backing_off(now) || (is_always_unmet && entry.age(now) < self.min_age)
     }
 
     /// Whether a usable token is to be refreshed, by its age or by its uses.
-    pub(super) fn is_refresh_due(self, entry: &Entry, now: Moment) -> bool {
+    pub(super) fn is_refresh_due(&self, entry: &Entry, now: Moment) -> bool {
         entry.lifetime.phase(now) == Phase::Refresh || self.has_many_uses(entry, now)
     }
 
+    /// Whether the token would probably not work for this request, so that it is worth waiting for a new one.
+    fn is_used_up(&self, entry: &Entry, lookup: &Lookup, now: Moment) -> bool {
+        lookup.want_token
+            && lookup.want_body
+            && !lookup.freshness.only_if_cached
+            && !entry.has_failed()
+            && self.has_many_uses(entry, now)
+            && self.hand_out_limit.is_exceeded(entry.hand_outs())
+    }
+
     /// Whether the token was served so often that it may be near Juspay's limit on its uses.
-    fn has_many_uses(self, entry: &Entry, now: Moment) -> bool {
-        self.max_hand_outs > 0
-            && entry.hand_outs() >= self.max_hand_outs
-            && entry.age(now) >= self.min_age
+    fn has_many_uses(&self, entry: &Entry, now: Moment) -> bool {
+        self.hand_out_limit.is_reached(|| entry.hand_outs())
+            && entry.age(now) >= self.hand_out_min_age
     }
 }
 
@@ -191,7 +207,7 @@ impl FetchReason {
             Self::NothingUsable(forward)
             | Self::MinFresh(_, forward)
             | Self::NoCache(_, forward) => *forward,
-            Self::BelowNormalFloor(_) => Forward::Stale,
+            Self::BelowNormalFloor(_) | Self::UsedUp(_) => Forward::Stale,
         }
     }
 
@@ -203,18 +219,20 @@ impl FetchReason {
             Self::NoCache(entry, Forward::Request) => Some((entry, Detail::RefreshLimited)),
             Self::NothingUsable(_)
             | Self::BelowNormalFloor(_)
+            | Self::UsedUp(_)
             | Self::MinFresh(..)
             | Self::NoCache(..) => None,
         }
     }
 
     /// What another replica's token must fulfill to be served instead of a fetch.
-    pub(super) fn need(&self, rules: PlanRules, lookup: &Lookup, now: Moment) -> Need {
+    pub(super) fn need(&self, rules: &PlanRules, lookup: &Lookup, now: Moment) -> Need {
         let need = match self {
             Self::NothingUsable(_) => Need::default(),
-            Self::BelowNormalFloor(entry) | Self::MinFresh(entry, _) | Self::NoCache(entry, _) => {
-                need_newer_than(entry, now)
-            }
+            Self::BelowNormalFloor(entry)
+            | Self::UsedUp(entry)
+            | Self::MinFresh(entry, _)
+            | Self::NoCache(entry, _) => need_newer_than(entry, now),
         };
         let is_min_fresh = matches!(self, Self::MinFresh(..));
         let min_fresh = lookup.freshness.min_fresh.filter(|_| is_min_fresh);
@@ -233,7 +251,7 @@ impl FetchReason {
     /// The token to serve if the fetch fails, unless it has expired.
     pub(super) fn fallback(&self, now: Moment) -> Option<&Arc<Entry>> {
         match self {
-            Self::BelowNormalFloor(entry) | Self::MinFresh(entry, _) => {
+            Self::BelowNormalFloor(entry) | Self::UsedUp(entry) | Self::MinFresh(entry, _) => {
                 Some(entry).filter(|entry| entry.is_alive(now))
             }
             Self::NothingUsable(_) | Self::NoCache(..) => None,

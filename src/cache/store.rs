@@ -20,6 +20,7 @@ use prometheus::{IntCounter, IntGauge};
 
 use super::{
     backoff::Backoff,
+    early_death::{EarlyDeaths, Predecessor},
     lifetime::{Lifetime, Phase},
     replication::SharedState,
 };
@@ -38,6 +39,8 @@ use crate::{
 pub(super) struct Entry {
     /// It was evicted or replaced.
     is_gone: AtomicBool,
+    /// It was reported not to work, although its life isn't over.
+    has_died: AtomicBool,
     hand_outs: AtomicU32,
     /// The store's generation when it was fetched.
     generation: Generation,
@@ -47,6 +50,8 @@ pub(super) struct Entry {
     born: Monotonic,
     /// Set once the entry is in the shared tier.
     shared: OnceLock<Box<SharedState>>,
+    /// Set if it replaced a token that phones may still have.
+    predecessor: OnceLock<Box<Predecessor>>,
     /// After a failed refresh. A successful refresh brings a new entry.
     backoff: Mutex<Option<Backoff>>,
 }
@@ -63,12 +68,14 @@ impl Entry {
     ) -> Self {
         Self {
             is_gone: AtomicBool::new(false),
+            has_died: AtomicBool::new(false),
             hand_outs: AtomicU32::new(0),
             generation,
             json,
             lifetime,
             born,
             shared: OnceLock::new(),
+            predecessor: OnceLock::new(),
             backoff: Mutex::default(),
         }
     }
@@ -87,6 +94,27 @@ impl Entry {
     pub(super) fn set_shared(&self, state: SharedState) {
         // Never set twice: an entry is stored or found once.
         self.shared.set(Box::new(state)).unwrap_or_default();
+    }
+
+    /// The token that it replaced, if phones may still have that one.
+    pub(super) fn predecessor(&self) -> Option<&Predecessor> {
+        self.predecessor.get().map(Box::as_ref)
+    }
+
+    /// Records the token that it replaced.
+    pub(super) fn set_predecessor(&self, predecessor: Predecessor) {
+        // Never set twice: an entry is stored once.
+        self.predecessor.set(Box::new(predecessor)).unwrap_or_default();
+    }
+
+    /// Whether it was reported not to work, although its life isn't over.
+    pub(super) fn has_died(&self) -> bool {
+        self.has_died.load(Ordering::Relaxed)
+    }
+
+    /// Records that. Returns whether this is the first report.
+    pub(super) fn begin_death(&self) -> bool {
+        !self.has_died.swap(true, Ordering::Relaxed)
     }
 
     pub(super) fn age(&self, now: Moment) -> Duration {
@@ -156,12 +184,6 @@ impl Slot {
         }
     }
 
-    fn mark_gone(&self) {
-        if let Self::Customer(entry) = self {
-            entry.is_gone.store(true, Ordering::Release);
-        }
-    }
-
     fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Customer(this), Self::Customer(that)) => Arc::ptr_eq(this, that),
@@ -195,6 +217,7 @@ impl Removed<'_> {
 #[derive(Debug)]
 pub(super) struct Store {
     slots: ArcSwap<Slots>,
+    early_deaths: Arc<EarlyDeaths>,
     generation: AtomicU64,
     capacity: u64,
     /// Whether more than three quarters of the capacity were used at the last count.
@@ -206,12 +229,13 @@ pub(super) struct Store {
 }
 
 impl Store {
-    pub(super) fn new(capacity: u64, metrics: &Metrics) -> Self {
+    pub(super) fn new(capacity: u64, early_deaths: Arc<EarlyDeaths>, metrics: &Metrics) -> Self {
         let evicted = |cause| metrics.cache.evictions.with_label_values(&[cause]);
         metrics.cache.capacity.set(i64::try_from(capacity).unwrap_or(i64::MAX));
         let by_size = evicted("size");
         Self {
-            slots: ArcSwap::from_pointee(slots(capacity, by_size.clone())),
+            slots: ArcSwap::from_pointee(slots(capacity, by_size.clone(), &early_deaths)),
+            early_deaths,
             generation: AtomicU64::new(0),
             capacity,
             is_nearly_full: AtomicBool::new(false),
@@ -275,7 +299,8 @@ impl Store {
     /// Removes all customers, and returns them. [`Removed::count`] and dropping them take time, so
     /// the caller does that without the lock.
     pub(super) fn clear(&self) -> Removed<'_> {
-        let slots = self.slots.swap(Arc::new(slots(self.capacity, self.by_size.clone())));
+        let empty = slots(self.capacity, self.by_size.clone(), &self.early_deaths);
+        let slots = self.slots.swap(Arc::new(empty));
         // After the swap: an entry of the new generation is never one of the old cache.
         self.generation.fetch_add(1, Ordering::AcqRel);
         self.note_entry_count(0);
@@ -319,11 +344,15 @@ impl Store {
     }
 }
 
-fn slots(capacity: u64, by_size: IntCounter) -> Slots {
+fn slots(capacity: u64, by_size: IntCounter, early_deaths: &Arc<EarlyDeaths>) -> Slots {
+    let early_deaths = Arc::clone(early_deaths);
     Cache::builder()
         .max_capacity(capacity)
         .eviction_listener(move |_, slot: Slot, cause| {
-            slot.mark_gone();
+            if let Slot::Customer(entry) = slot {
+                entry.is_gone.store(true, Ordering::Release);
+                early_deaths.note_end(&entry);
+            }
             // The other causes are counted where the store removes the slot.
             if cause == RemovalCause::Size {
                 by_size.inc();

@@ -28,7 +28,8 @@ pub(super) async fn run_demo(flags: cli::Demo) -> Result<(), CommandError> {
 
 /// Runs the simulator until it is stopped.
 pub(super) async fn run_simulator(flags: cli::Simulator) -> Result<(), CommandError> {
-    simulate(simulator_config(flags), &mut io::stdout()).await.map_err(failed)
+    let ca_file = flags.tls.clone();
+    simulate(simulator_config(flags), ca_file.as_deref(), &mut io::stdout()).await.map_err(failed)
 }
 
 /// Prints a token of the simulator's issuer.
@@ -42,11 +43,16 @@ fn simulator_config(flags: cli::Simulator) -> simulator::Config {
     simulator::Config {
         listen: flags.listen,
         issuer_listen: flags.issuer_listen,
+        tls: flags
+            .tls
+            .map(|_ca_file| simulator::Tls { listen: flags.tls_listen, names: flags.tls_names }),
         api_keys: flags.api_keys.into_iter().map(Into::into).collect(),
         merchant: flags.merchant,
         token_life: flags.token_life,
         token_uses: flags.token_uses,
         provision: !flags.strict,
+        lenient: flags.lenient,
+        strict_fields: flags.strict_fields,
         ..simulator::Config::default()
     }
 }
@@ -58,5 +64,6 @@ fn token_request(flags: cli::Token) -> token::TokenRequest {
         audience: Some(flags.audience),
         life: Some(flags.life),
         scope: (!flags.scopes.is_empty()).then(|| flags.scopes.join(" ")),
+        claims: flags.claims,
     }
 }

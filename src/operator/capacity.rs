@@ -10,8 +10,8 @@ use jiff::SignedDuration;
 use serde::Serialize;
 
 use crate::{
-    cache::lifetime::LifetimePolicy,
-    settings::{Rate, Settings},
+    cache::{LOWEST_MAX_HAND_OUTS, lifetime::LifetimePolicy},
+    settings::{MaxHandOuts, Rate, Settings},
 };
 
 /// Bytes of a cached customer with one verified token: the rows "memory, N customers" of
@@ -147,10 +147,13 @@ impl Capacity<'_> {
     fn worst_rate_per_customer(&self) -> f64 {
         let (cache, limits) = (&self.settings.cache, &self.settings.limits);
         let requests = limits.per_customer.map_or(f64::INFINITY, |rate| rate.per_second());
+        let used_up = |number: u32| {
+            (requests / f64::from(number)).min(1.0 / cache.hand_out_min_age().as_secs_f64())
+        };
         let used_up = match cache.max_hand_outs {
-            0 => 0.0,
-            max_hand_outs => (requests / f64::from(max_hand_outs))
-                .min(1.0 / cache.force_refresh_min_age.as_secs_f64()),
+            MaxHandOuts::Number(0) => 0.0,
+            MaxHandOuts::Number(number) => used_up(number),
+            MaxHandOuts::Auto => used_up(LOWEST_MAX_HAND_OUTS),
         };
         let asked_for =
             limits.force_refresh_per_customer.map_or(requests, |rate| rate.per_second());
@@ -402,6 +405,7 @@ mod tests {
     fn worst_case_is_bounded_by_the_limits() {
         for (over, worst) in [
             ("cache.max_hand_outs = 0", "50.0/s"),
+            ("cache.max_hand_outs = \"auto\"", "250/s"),
             ("limits.force_refresh_per_customer = \"1/h\"", "33.6/s"),
             ("limits = { per_customer = \"1/h\", force_refresh_per_customer = \"off\" }", "1.9/s"),
             (

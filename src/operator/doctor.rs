@@ -6,9 +6,10 @@
 //! never listen on a port, write files or show a secret.
 //!
 //! `machine` checks this machine, `network` the connection to Juspay's host, with the egress proxy if one
-//! is set, `keys` each API key, `token_life` the client auth token, `issuers` the issuers of access tokens,
+//! is set, `keys` each API key, `token_life` the client auth token, `early_deaths` whether tokens die early, `issuers` the issuers of access tokens,
 //! and `shared` the server of the shared tier. `report` collects and prints the findings.
 
+mod early_deaths;
 mod issuers;
 mod keys;
 mod machine;
@@ -20,6 +21,7 @@ mod token_life;
 
 use std::{io, sync::Arc};
 
+pub use self::early_deaths::RunningService;
 use self::report::Report;
 pub use self::report::{CheckResults, Counts, Finding, Status};
 use crate::{
@@ -57,13 +59,13 @@ struct CheckContext<'s> {
 }
 
 /// Runs all checks, and writes a line for each to `lines`, if given. With an existing `customer`,
-/// it also checks the life of a real token. Requires a runtime that can spawn local tasks.
+/// it also checks the life of a real token, and reports the early deaths of the running service's tokens. Requires a runtime that can spawn local tasks.
 ///
 /// # Errors
 /// If the checks can't be completed. Failed checks are in the results.
 pub async fn check(
     loaded: &Loaded,
-    customer: Option<CustomerId>,
+    customer: Option<(CustomerId, RunningService)>,
     clock: Arc<dyn Clock>,
     lines: Option<&mut dyn io::Write>,
 ) -> Result<CheckResults, DoctorError> {
@@ -81,7 +83,11 @@ pub async fn check(
     }
     machine::check(&context, &mut report)?;
     let families = network::check(&context, &mut report).await?;
+    let (customer, running) = customer.unzip();
     keys::check(&context, &families, customer, &mut report).await?;
+    if let Some(running) = running {
+        early_deaths::check(settings, &running, &mut report)?;
+    }
     issuers::check(&context, &mut report).await?;
     #[cfg(feature = "shared")]
     shared::check(&context, &mut report).await?;

@@ -441,10 +441,33 @@ impl Setting<'_, '_> {
 
     /// An integer within `range`.
     pub(super) fn number<T: TryFrom<u64>>(self, range: RangeInclusive<u64>) -> Option<T> {
+        self.number_with(range, "")
+    }
+
+    /// The value for an integer within `range`, or for the text `word`.
+    pub(super) fn number_or<N: TryFrom<u64>, T>(
+        self,
+        range: RangeInclusive<u64>,
+        for_number: impl FnOnce(N) -> T,
+        (word, for_word): (&str, T),
+    ) -> Option<T> {
+        let text = self.value.as_deref().map(value::text);
+        if text.is_some_and(|text| text.is_ok_and(|text| text == word)) {
+            return self.text(|_| Ok::<_, Violation>(for_word));
+        }
+        self.number_with(range, &format!(", or \"{word}\"")).map(for_number)
+    }
+
+    /// An integer. `alternative` ends the fix, for settings that accept a text as well.
+    fn number_with<T: TryFrom<u64>>(
+        self,
+        range: RangeInclusive<u64>,
+        alternative: &str,
+    ) -> Option<T> {
         let number = self.read(|value| {
             let (least, most) = (range.start(), range.end());
             let wanted = format!("an integer from {least} to {most}");
-            let fix = format!("write {wanted}, without quotes");
+            let fix = format!("write {wanted}, without quotes{alternative}");
             let read = value::number(value, &fix)?;
             let number = read.and_then(|read| u64::try_from(read).ok());
             let number = number.filter(|number| range.contains(number)).ok_or_else(|| {

@@ -102,7 +102,7 @@ fn unset_keys_have_their_defaults() {
     assert_eq!(cache.outage_min_remaining, Duration::from_secs(30));
     assert_eq!(cache.max_token_life, Duration::from_mins(15));
     assert_eq!(cache.not_found_ttl, Duration::from_secs(2));
-    assert_eq!((cache.max_hand_outs, cache.force_refresh_min_age.as_secs()), (10, 30));
+    assert_eq!(cache.force_refresh_min_age.as_secs(), 30);
     let rate = |rate: Option<Rate>| rate.map(|rate| (rate.count.get(), rate.per.as_secs()));
     assert_eq!(rate(limits.per_customer), Some((600, 60)));
     assert_eq!(rate(limits.force_refresh_per_customer), Some((3, 60)));
@@ -198,6 +198,24 @@ fn later_sources_override_earlier_ones() {
     assert_eq!(settings.cache.capacity, 2);
     assert_eq!(settings.cache.min_remaining, Duration::from_mins(1));
     assert_eq!(settings.log.level, LogLevel::Debug);
+}
+
+#[test]
+fn max_hand_outs_is_a_number_or_auto() {
+    let read = |sources: Sources| sources.load().unwrap().settings.cache;
+    let file = |text: &str| read(valid().text("x", format!("cache.max_hand_outs = {text}")));
+    let variable = |text: &str| read(valid().variable("JUSPAY_BFF__CACHE__MAX_HAND_OUTS", text));
+    assert_eq!(read(valid()).max_hand_outs, MaxHandOuts::Number(10));
+    assert_eq!(file("'auto'").max_hand_outs, MaxHandOuts::Auto);
+    assert_eq!(variable("auto").max_hand_outs, MaxHandOuts::Auto);
+    assert_eq!(file("0").max_hand_outs, MaxHandOuts::Number(0));
+    assert_eq!(variable("7").max_hand_outs, MaxHandOuts::Number(7));
+    assert_eq!(file("7").hand_out_min_age(), Duration::from_secs(30));
+    assert_eq!(file("'auto'").hand_out_min_age(), Duration::from_secs(5));
+    let auto = valid().text("x", "cache.max_hand_outs = 'auto'").load().unwrap().effective;
+    assert!(auto.to_string().contains("max_hand_outs = \"auto\" # x"), "{auto}");
+    let fix = &faults_of(valid().text("x", "cache.max_hand_outs = 'often'"))[0].fix;
+    assert_eq!(fix, "write an integer from 0 to 1000000, without quotes, or \"auto\"");
 }
 
 #[test]

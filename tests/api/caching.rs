@@ -1,6 +1,7 @@
 //! The cache as clients see it: one call to Juspay for concurrent requests (promise P4), tokens
 //! with enough life (promise P3), and the lifetime of entries.
 
+mod early_deaths;
 mod not_found;
 mod purge;
 mod repeated_requests;

@@ -164,6 +164,36 @@ async fn strict_simulator_rejects_customers_until_they_are_created() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn simulator_over_tls_is_trusted_by_its_certificate_file() {
+    let files = tempfile::tempdir().unwrap();
+    let (ca, settings) = (files.path().join("ca.pem"), files.path().join("settings.toml"));
+    let free = ["--listen", "127.0.0.1:0", "--issuer-listen", "127.0.0.1:0"];
+    let tls = ["--tls", ca.to_str().unwrap(), "--tls-listen", "127.0.0.1:0"];
+    let mut simulator = Process::start(bff(&[&["simulator"][..], &free, &tls].concat()));
+    let line = simulator.line_with("the same over TLS").await;
+    let url = line.rsplit(' ').next().unwrap().replace("127.0.0.1", "localhost");
+    let issuer = simulator.line_with("Simulated issuer").await;
+    let issuer = issuer.rsplit(' ').next().unwrap().to_owned();
+    simulator.line_with("Press Ctrl-C to stop").await;
+    for (trust, code) in [(format!("juspay.ca_file = '{}'", ca.display()), 0), (String::new(), 1)] {
+        let over = format!(
+            "juspay.base_url = '{url}'\nauth.issuers.simulator.issuer = '{issuer}'\n{trust}\n"
+        );
+        std::fs::write(&settings, over).unwrap();
+        let files = ["--config", "config/demo.toml", "--config", settings.to_str().unwrap()];
+        let doctor = [&["doctor", "--customer", "alice"][..], &files].concat();
+        let ended = run(bff(&doctor)).await;
+        assert_eq!(ended.code, Some(code), "{}{}", ended.stdout, ended.stderr);
+    }
+    assert_eq!(simulator.terminate().await, Some(0));
+    let unwritable = files.path().join("none/ca.pem");
+    let arguments = [&["simulator"][..], &free, &["--tls", unwritable.to_str().unwrap()]].concat();
+    let failed = run(bff(&[&arguments[..], &tls[2..]].concat())).await;
+    let expected = format!("can't write {}", unwritable.display());
+    assert!(failed.code == Some(1) && failed.stderr.contains(&expected), "{}", failed.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn token_command_prints_only_the_token() {
     let free = ["simulator", "--listen", "127.0.0.1:0", "--issuer-listen", "127.0.0.1:0"];
     let mut simulator = Process::start(bff(&free));

@@ -29,6 +29,7 @@ mod introspection;
 mod isolation;
 mod json_format;
 mod loopback;
+mod magic_customers;
 mod manifests;
 mod openapi;
 mod outage;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use juspay_bff::{cache::Lookup, juspay::JuspayError};
+use juspay_bff::{cache::Lookup, juspay::JuspayError, settings::MaxHandOuts};
 
 use super::world::{World, failure, lookup, run, secs, settle, token};
 
@@ -78,7 +78,7 @@ fn failed_replacement_backs_off() {
 #[test]
 fn zero_disables_the_replacement() {
     run(async {
-        let world = World::with(|settings| settings.cache.max_hand_outs = 0);
+        let world = World::with(|settings| settings.cache.max_hand_outs = MaxHandOuts::Number(0));
         world.cache_token("alice", "tkn_1", 30).await;
         for _ in 0..500 {
             world.hit("alice");

@@ -3,6 +3,7 @@
 use juspay_bff::{
     cache::{CachedLink, Found},
     clock::Clock as _,
+    settings::MaxHandOuts,
     traces::Parent,
 };
 
@@ -26,7 +27,7 @@ fn linked_customer_in_use_is_not_evicted_when_the_cache_is_full() {
     run(async {
         let world = World::with(|settings| {
             settings.cache.capacity = 100;
-            settings.cache.max_hand_outs = 0;
+            settings.cache.max_hand_outs = MaxHandOuts::Number(0);
         });
         let mut link = look_up(&world, "alice").await;
         for number in 0..500 {

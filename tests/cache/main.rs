@@ -18,6 +18,7 @@ mod blocking_clock;
 mod captured_log;
 mod concurrency_limits;
 mod creation;
+mod early_death;
 mod eviction;
 mod fake_juspay;
 mod fake_tier;

@@ -9,6 +9,7 @@ use juspay_bff::{
     clock::{Clock as _, Monotonic},
     customer::{CustomerJson, NewCustomerField},
     juspay::{ConnectionFailure, InvalidResponse, JuspayError, NotCreated, RejectedBy},
+    settings::MaxHandOuts,
     shared::{
         Content, Failure, FailureCode, Found as SharedFound, LeaseId, LookUp, News, SharedCustomer,
         SharedLife, Version,
@@ -456,25 +457,29 @@ fn older_token_is_forgotten_and_a_newer_one_kept() {
 
 #[test]
 fn hand_outs_of_all_replicas_count() {
-    run(async {
-        let (world, tier) = world_with(|settings| settings.cache.max_hand_outs = 10);
-        tier.answer(found(shared(&world, "tkn_7", 0, 7)));
-        tier.hand_out(8);
-        let mut reports = Box::pin(world.cache.report_hand_outs());
-        world.client(lookup("alice")).await.unwrap().unwrap();
-        assert!(reports.as_mut().now_or_never().is_none(), "runs until dropped");
-        assert_eq!(tier.hand_outs(), 9);
-        world.clock.advance(secs(60));
-        assert_eq!(world.hit("alice"), "tkn_7");
-        settle().await;
-        assert_eq!(tier.requests().len(), 1, "the last one was not reported yet");
-        world.clock.advance(secs(1));
-        assert!(reports.as_mut().now_or_never().is_none());
-        assert_eq!(tier.hand_outs(), 10);
-        world.hit("alice");
-        settle().await;
-        assert_eq!(tier.requests().len(), 2, "a refresh is due");
-    });
+    for max_hand_outs in [MaxHandOuts::Number(10), MaxHandOuts::Auto] {
+        run(hand_outs_are_shared(max_hand_outs));
+    }
+}
+
+async fn hand_outs_are_shared(max_hand_outs: MaxHandOuts) {
+    let (world, tier) = world_with(|settings| settings.cache.max_hand_outs = max_hand_outs);
+    tier.answer(found(shared(&world, "tkn_7", 0, 7)));
+    tier.hand_out(8);
+    let mut reports = Box::pin(world.cache.report_hand_outs());
+    world.client(lookup("alice")).await.unwrap().unwrap();
+    assert!(reports.as_mut().now_or_never().is_none(), "runs until dropped");
+    assert_eq!(tier.hand_outs(), 9);
+    world.clock.advance(secs(60));
+    assert_eq!(world.hit("alice"), "tkn_7");
+    settle().await;
+    assert_eq!(tier.requests().len(), 1, "the last one was not reported yet");
+    world.clock.advance(secs(1));
+    assert!(reports.as_mut().now_or_never().is_none());
+    assert_eq!(tier.hand_outs(), 10);
+    world.hit("alice");
+    settle().await;
+    assert_eq!(tier.requests().len(), 2, "a refresh is due");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use juspay_bff::clock::Clock;
+use juspay_bff::{clock::Clock, settings::MaxHandOuts};
 
 use super::{
     captured_log::CapturedLog,
@@ -18,7 +18,7 @@ fn an_hour(life: u64, after: Duration, max_hand_outs: Option<u32>) -> (usize, St
     let calls = run(async {
         let stage = Stage::with(Behavior::Succeeds { life, after }, |settings| {
             if let Some(max) = max_hand_outs {
-                settings.cache.max_hand_outs = max;
+                settings.cache.max_hand_outs = MaxHandOuts::Number(max);
             }
         });
         let alice = lookup("alice");

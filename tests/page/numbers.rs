@@ -51,6 +51,9 @@ async fn numbers_match_those_of_client_and_simulator() {
     for (selector, text) in figures {
         assert_eq!(opened.browser.text(selector).await, text, "{selector}");
     }
+    let tokens = "[...document.querySelectorAll('#tokens dd')].map((it) => it.innerText)";
+    let tokens = opened.browser.evaluate(tokens).await;
+    assert_eq!(tokens, serde_json::json!(["2", "0", "10 responses"]));
     let p99 = opened.browser.text("#p99").await;
     assert!(p99.ends_with(" ms") || p99.ends_with(" s"), "{p99}");
     let host = host();

@@ -199,7 +199,8 @@ fn each_axis_has_one_unit() {
                     .iter()
                     .any(|it| query.contains(it));
             assert_eq!(is_rate, ["reqps", "cps"].contains(&unit), "{}: {query}", panel["title"]);
-            let is_time = query.contains("histogram_quantile") || query.contains("_seconds{");
+            let is_quantile = query.contains("histogram_quantile") && !query.contains("hand_outs");
+            let is_time = is_quantile || query.contains("_seconds{");
             let is_count = query.contains("at_least") || is_rate || query.contains("cpu_seconds");
             assert!(is_count || is_time == (unit == "s"), "{}: {query}", panel["title"]);
         }

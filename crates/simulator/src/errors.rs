@@ -8,11 +8,14 @@ use super::response::Response;
 /// 400 from Create.
 const DUPLICATE: &str = concat!(
     r#"{"status":"invalid_request_error","error_code":"unique","#,
-    r#""error_message":"Customer with the given object_reference_id already exists.","#,
-    r#""error_info":{"user_message":"Customer already exists.","#,
-    r#""developer_message":"Customer with the given object_reference_id already exists.","#,
+    r#""error_message":"Customer with given object reference id already exist for your account.","#,
+    r#""error_info":{"user_message":"Already exists.","#,
+    r#""developer_message":"Customer account with given object reference already exists.","#,
     r#""code":"ALREADY_EXISTS","category":"USER_ERROR"}}"#
 );
+
+/// The documented reason of a rejected field.
+pub(super) const INVALID_VALUE: &str = "Invalid value.";
 
 /// 401, which has no `error_message`.
 const ACCESS_DENIED: &str = concat!(
@@ -46,7 +49,7 @@ pub enum ApiError {
     /// 400 `Mandatory fields are missing`: `x-merchantid` or a field that Create requires is
     /// missing.
     MandatoryFieldsMissing,
-    /// 400 `Invalid Request`: a field is empty.
+    /// 400 `Invalid Request`: `mobile_number` is empty.
     EmptyValue,
     /// 400 `unique`: the customer id exists.
     Duplicate,
@@ -65,7 +68,7 @@ impl ApiError {
             Self::MandatoryFieldsMissing => {
                 mandatory_fields_missing("Mandatory fields are missing")
             }
-            Self::EmptyValue => empty_values(&[]),
+            Self::EmptyValue => invalid_fields(&[("mobile_number", INVALID_VALUE)]),
             Self::Duplicate => Response::raw_json(400, DUPLICATE),
             Self::AccessDenied => Response::raw_json(401, ACCESS_DENIED),
             Self::BadOrigin => Response::raw_json(403, BAD_ORIGIN),
@@ -86,21 +89,22 @@ pub(super) fn mandatory_fields_missing(message: &str) -> Response {
     )
 }
 
-/// 400 for empty fields.
-pub(super) fn empty_values(fields: &[&str]) -> Response {
-    let reason = |name: &&str| json!({"field_name": name, "reason": "cannot be empty"});
+/// 400 for fields with a wrong value, each with the reason.
+pub(super) fn invalid_fields(fields: &[(&str, &str)]) -> Response {
+    let names: Vec<_> = fields.iter().map(|(name, _)| *name).collect();
+    let rejected = |(name, reason): &(&str, &str)| json!({"field_name": name, "reason": reason});
     Response::json(
         400,
         &json!({
             "status": "Invalid Request",
             "error_code": "Invalid Request",
-            "error_message": "Invalid Request",
+            "error_message": format!("Wrong value in {}", names.join(", ")),
             "error_info": {
                 "user_message": "Invalid request params. Please verify your input.",
-                "developer_message": "Invalid request params. Please verify your input.",
+                "developer_message": "Invalid request params",
                 "code": "INVALID_INPUT",
                 "category": "USER_ERROR",
-                "fields": fields.iter().map(reason).collect::<Vec<_>>(),
+                "fields": fields.iter().map(rejected).collect::<Vec<_>>(),
             },
         }),
     )

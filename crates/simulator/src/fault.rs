@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::errors::ApiError;
+use super::errors::{ApiError, INVALID_VALUE};
 
 /// A fault of a response. In JSON: `"hang"`, `{"latency": {"ms": 200}}`, `{"token": "missing"}`,
 /// `{"token": {"life": {"seconds": 20}}}`, `{"error": "not_found"}`.
@@ -94,6 +94,16 @@ pub enum Fault {
     },
     /// An error that Juspay documents.
     Error(ApiError),
+    /// The customer doesn't exist until Create has created it.
+    NotCreated,
+    /// The customer doesn't exist, and Create is rejected because of a field.
+    RejectedField {
+        /// Its name, such as `mobile_number`.
+        field: String,
+        /// Juspay's reason.
+        #[serde(default = "invalid_value")]
+        reason: String,
+    },
     /// An unusual customer object, or another customer's.
     Object(ObjectFault),
     /// A fault of the client auth token.
@@ -152,10 +162,24 @@ pub enum TokenFault {
     UsedUp,
 }
 
+fn invalid_value() -> String {
+    INVALID_VALUE.to_owned()
+}
+
 impl Fault {
     /// The documented error that replaces the response.
     pub(super) fn error(&self) -> Option<ApiError> {
         if let Self::Error(error) = self { Some(*error) } else { None }
+    }
+
+    /// Whether only Create creates the customer, and a request for it does not.
+    pub(super) fn requires_creation(&self) -> bool {
+        matches!(self, Self::NotCreated | Self::RejectedField { .. })
+    }
+
+    /// The field because of which Create is rejected, and the reason.
+    pub(super) fn rejected_field(&self) -> Option<(&str, &str)> {
+        if let Self::RejectedField { field, reason } = self { Some((field, reason)) } else { None }
     }
 
     /// The fault of the object.

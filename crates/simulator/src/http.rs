@@ -2,7 +2,8 @@
 //!
 //! A handler returns a [`Script`] of bytes, pauses and disconnects, so that it can send responses
 //! that no HTTP library would. The server owns the sockets; by itself it only rejects malformed
-//! requests. [`super::response`] and [`super::fault`] define the bytes.
+//! requests. [`super::response`] and [`super::fault`] define the bytes. With a [`TlsAcceptor`], the
+//! same bytes are sent over TLS.
 
 mod request;
 
@@ -17,13 +18,14 @@ use std::{
 
 use bytes::Bytes;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::{JoinHandle, JoinSet},
 };
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use self::request::{Incoming, Received};
-pub(super) use self::request::{Request, find_header};
+pub(super) use self::request::{Request, find_header, form_fields};
 use super::{latch::LatchWait, response::Response};
 use clock::Clock;
 
@@ -82,49 +84,94 @@ impl Drop for Server {
     }
 }
 
+/// A port, and how it serves connections.
+pub(super) struct Listener {
+    pub(super) tcp: TcpListener,
+    /// Encrypts connections.
+    pub(super) tls: Option<TlsAcceptor>,
+    /// Number of the last connection. Listeners with the same handler share it.
+    pub(super) connections: Arc<AtomicU64>,
+}
+
+impl Listener {
+    /// A listener without TLS and with its own connection numbers.
+    pub(super) fn plain(tcp: TcpListener) -> Self {
+        Self { tcp, tls: None, connections: Arc::default() }
+    }
+}
+
 /// Serves connections from `listener`.
 pub(super) fn serve<H: Handler>(
-    listener: TcpListener,
+    listener: Listener,
     handler: Arc<H>,
     clock: Arc<dyn Clock>,
 ) -> Server {
     Server(tokio::spawn(accept(listener, handler, clock)))
 }
 
-async fn accept<H: Handler>(listener: TcpListener, handler: Arc<H>, clock: Arc<dyn Clock>) {
-    let numbers = AtomicU64::new(1);
+async fn accept<H: Handler>(listener: Listener, handler: Arc<H>, clock: Arc<dyn Clock>) {
+    let Listener { tcp, tls, connections: last_number } = listener;
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => {
+            accepted = tcp.accept(), if connections.len() < MAX_CONNECTIONS => {
                 let Ok((stream, _)) = accepted else {
                     // Usually too many open files: an ending connection frees a descriptor.
                     connections.join_next().await;
                     tokio::task::yield_now().await;
                     continue;
                 };
-                let connection = Connection {
-                    number: numbers.fetch_add(1, Ordering::Relaxed),
-                    stream,
-                    clock: Arc::clone(&clock),
-                };
-                connections.spawn(connection.serve_requests(Arc::clone(&handler)));
+                let number = last_number.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+                let connection = Connection { number, stream, clock: Arc::clone(&clock) };
+                connections.spawn(connection.serve(tls.clone(), Arc::clone(&handler)));
             }
             Some(_) = connections.join_next() => {}
         }
     }
 }
 
-struct Connection {
+/// The bytes of a connection, encrypted or not.
+trait Transport: AsyncRead + AsyncWrite + Send + Unpin {
+    /// The socket.
+    fn tcp(&self) -> &TcpStream;
+}
+
+impl Transport for TcpStream {
+    fn tcp(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl Transport for TlsStream<TcpStream> {
+    fn tcp(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+}
+
+struct Connection<T> {
     number: u64,
-    stream: TcpStream,
+    stream: T,
     clock: Arc<dyn Clock>,
 }
 
-impl Connection {
+impl Connection<TcpStream> {
+    /// Shakes hands if there is an acceptor, then responds to requests.
+    async fn serve<H: Handler>(self, tls: Option<TlsAcceptor>, handler: Arc<H>) -> io::Result<()> {
+        let Self { number, stream, clock } = self;
+        stream.set_nodelay(true)?;
+        match tls {
+            None => Self { number, stream, clock }.serve_requests(handler).await,
+            Some(tls) => {
+                let stream = tls.accept(stream).await?;
+                Connection { number, stream, clock }.serve_requests(handler).await
+            }
+        }
+    }
+}
+
+impl<T: Transport> Connection<T> {
     /// Responds to one request after the other.
     async fn serve_requests<H: Handler>(mut self, handler: Arc<H>) -> io::Result<()> {
-        self.stream.set_nodelay(true)?;
         let mut incoming = Incoming::of(self.number);
         loop {
             let request = match incoming.next(&mut self.stream).await? {
@@ -135,8 +182,7 @@ impl Connection {
             let wants_close = request.wants_close();
             let then = self.play(handler.handle(request)).await?;
             if wants_close || then == AfterResponse::Close {
-                // Dropping the stream closes it, or resets it if the script requested that.
-                return Ok(());
+                return self.stream.shutdown().await;
             }
         }
     }
@@ -144,7 +190,10 @@ impl Connection {
     async fn play(&mut self, script: Script) -> io::Result<AfterResponse> {
         for step in script.steps {
             match step {
-                Step::Write(bytes) => self.stream.write_all(&bytes).await?,
+                Step::Write(bytes) => {
+                    self.stream.write_all(&bytes).await?;
+                    self.stream.flush().await?;
+                }
                 Step::Pause(time) => {
                     self.clock.sleep_until(self.clock.monotonic().plus(time)).await;
                 }
@@ -154,8 +203,9 @@ impl Connection {
                     return Ok(AfterResponse::Close);
                 }
                 Step::Reset => {
-                    self.stream.set_zero_linger()?;
-                    return Ok(AfterResponse::Close);
+                    self.stream.tcp().set_zero_linger()?;
+                    // Without a shutdown, dropping the stream resets the connection.
+                    return Err(io::ErrorKind::ConnectionReset.into());
                 }
             }
         }

@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 
 use super::{
     bounded_map::BoundedMap,
-    http::{Request, find_header},
+    http::{Request, find_header, form_fields},
 };
 
 /// Maximum number of requests. A new one replaces the oldest.
@@ -38,8 +38,11 @@ pub struct ReceivedRequest {
     pub query: String,
     /// Names and values in order, names with their original case.
     pub headers: Vec<(String, String)>,
-    /// The body; invalid UTF-8 is replaced.
+    /// The body without chunked framing; invalid UTF-8 is replaced.
     pub body: String,
+    /// The decoded names and values of a form, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub form: Vec<(String, String)>,
 }
 
 impl ReceivedRequest {
@@ -47,6 +50,13 @@ impl ReceivedRequest {
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         find_header(&self.headers, name)
+    }
+
+    /// The first value of a field of the form.
+    #[must_use]
+    pub fn form_value(&self, name: &str) -> Option<&str> {
+        let mut fields = self.form.iter();
+        fields.find_map(|(key, value)| (key == name).then_some(value.as_str()))
     }
 }
 
@@ -74,6 +84,7 @@ impl Journal {
 
     /// Records a request, counts it for `target` if there is one, and returns its number.
     pub(super) fn record(&self, request: &Request, target: Option<&str>, time: Timestamp) -> u64 {
+        let body = String::from_utf8_lossy(&request.body).into_owned();
         let mut received = ReceivedRequest {
             number: 0,
             connection: request.connection,
@@ -82,7 +93,8 @@ impl Journal {
             path: request.path.clone(),
             query: request.query.clone(),
             headers: request.headers.clone(),
-            body: String::from_utf8_lossy(&request.body).into_owned(),
+            form: form_fields(&body).collect(),
+            body,
         };
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         entries.total += 1;

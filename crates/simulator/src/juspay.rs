@@ -5,6 +5,7 @@
 //! of the response as it needs to.
 
 mod api;
+mod fields;
 
 use std::{
     collections::BTreeMap,
@@ -42,6 +43,8 @@ struct State {
     token_life: SignedDuration,
     token_uses: u32,
     provision: AtomicBool,
+    lenient: bool,
+    strict_fields: bool,
     clock: OffsetClock,
     keys: ApiKeys,
     customers: Customers,
@@ -66,6 +69,8 @@ impl Simulator {
             token_life: SignedDuration::try_from(config.token_life).unwrap_or(SignedDuration::MAX),
             token_uses: config.token_uses,
             provision: AtomicBool::new(config.provision),
+            lenient: config.lenient,
+            strict_fields: config.strict_fields,
             clock: OffsetClock::new(config.clock),
             keys: ApiKeys::new(&config.api_keys),
             merchant: config.merchant,

@@ -2,8 +2,8 @@
 //! tests.
 //!
 //! [`start`] opens two listeners. One serves Juspay's Get, Create and Update Customer and a control
-//! API under `/_simulator`; the other issues tokens and publishes its keys. Both can inject faults
-//! of networks and providers. Other responses follow Juspay's documentation; comments mark choices
+//! API under `/_simulator`, on request also over TLS; the other issues tokens and publishes its keys.
+//! Both can inject faults of networks and providers. Other responses follow Juspay's documentation; comments mark choices
 //! where it is silent.
 //!
 //! `serve` uses nothing from here. Keys, tokens and requests are readable by design.
@@ -28,6 +28,7 @@ mod response;
 mod rules;
 mod stale_connections;
 mod time;
+mod tls;
 mod tokens;
 
 #[cfg(test)]
@@ -44,7 +45,6 @@ use clock::{Clock, SystemClock};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 
-use self::http::{Server, serve};
 pub use self::{
     errors::ApiError,
     fault::{Fault, ObjectFault, TokenFault},
@@ -52,8 +52,12 @@ pub use self::{
     journal::ReceivedRequest,
     juspay::Simulator,
     latch::Latch,
-    magic::{MAGIC_CUSTOMERS, MagicCustomer},
+    magic::{Answer, MAGIC_CUSTOMERS, MagicCustomer},
     rules::FaultRule,
+};
+use self::{
+    http::{Listener, Server, serve},
+    tls::Encryption,
 };
 
 /// How to start a simulator.
@@ -63,6 +67,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Address of the issuer's listener; port 0 selects a free one.
     pub issuer_listen: SocketAddr,
+    /// Also serve the simulated Juspay over TLS.
+    pub tls: Option<Tls>,
     /// The valid API keys.
     pub api_keys: Vec<SecretString>,
     /// The only merchant, `x-merchantid`.
@@ -73,8 +79,22 @@ pub struct Config {
     pub token_uses: u32,
     /// Whether a request for an unknown customer creates it.
     pub provision: bool,
+    /// Whether calls without `x-merchantid` are accepted, which Juspay requires but some of its
+    /// clients don't send.
+    pub lenient: bool,
+    /// Whether Create and Update reject ids and numbers that Juspay's documentation advises against.
+    pub strict_fields: bool,
     /// The simulator's clock.
     pub clock: Arc<dyn Clock>,
+}
+
+/// The TLS listener of the simulated Juspay. Its certificates are generated at each start.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// Its address; port 0 selects a free one.
+    pub listen: SocketAddr,
+    /// Host names and addresses of the certificate, in addition to `localhost`, `127.0.0.1` and `::1`.
+    pub names: Vec<String>,
 }
 
 impl Config {
@@ -91,11 +111,14 @@ impl Default for Config {
         Self {
             listen: loopback(8081),
             issuer_listen: loopback(8082),
+            tls: None,
             api_keys: vec!["sim_key".into()],
             merchant: "sim_merchant".to_owned(),
             token_life: Duration::from_mins(15),
             token_uses: 30,
             provision: true,
+            lenient: false,
+            strict_fields: false,
             clock: SystemClock::shared(),
         }
     }
@@ -110,7 +133,17 @@ const fn loopback(port: u16) -> SocketAddr {
 pub struct Running {
     simulator: Simulator,
     issuer: Issuer,
-    _servers: [Server; 2],
+    tls: Option<TlsAccess>,
+    _servers: Vec<Server>,
+}
+
+/// What clients of the TLS listener need.
+#[derive(Debug, Clone)]
+pub struct TlsAccess {
+    /// Its address.
+    pub address: SocketAddr,
+    /// The certificate to trust, in PEM.
+    pub ca: String,
 }
 
 impl Running {
@@ -125,24 +158,42 @@ impl Running {
     pub const fn issuer(&self) -> &Issuer {
         &self.issuer
     }
+
+    /// The TLS listener.
+    #[must_use]
+    pub const fn tls(&self) -> Option<&TlsAccess> {
+        self.tls.as_ref()
+    }
 }
 
-/// Starts both listeners on the current tokio runtime.
+/// Starts the listeners on the current tokio runtime.
 ///
 /// # Errors
-/// If a port is unavailable, or the issuer's first key can't be generated.
+/// If a port is unavailable, or the issuer's first key or a certificate can't be generated.
 pub async fn start(config: Config) -> io::Result<Running> {
-    let listener = bind(config.listen).await?;
+    let listener = Listener::plain(bind(config.listen).await?);
     let issuer_listener = bind(config.issuer_listen).await?;
+    let tls_listener = match &config.tls {
+        Some(tls) => Some((bind(tls.listen).await?, Encryption::generate(&tls.names)?)),
+        None => None,
+    };
     let clock = Arc::clone(&config.clock);
     let issuer_url = url_for(issuer_listener.local_addr()?);
     let issuer = Issuer::new(issuer_url, Arc::clone(&clock)).map_err(io::Error::other)?;
-    let simulator = Simulator::new(config, url_for(listener.local_addr()?));
-    let servers = [
-        serve(listener, Arc::new(simulator.clone()), Arc::clone(&clock)),
-        serve(issuer_listener, Arc::new(issuer.clone()), clock),
+    let simulator = Simulator::new(config, url_for(listener.tcp.local_addr()?));
+    let connections = Arc::clone(&listener.connections);
+    let handler = Arc::new(simulator.clone());
+    let mut servers = vec![
+        serve(listener, Arc::clone(&handler), Arc::clone(&clock)),
+        serve(Listener::plain(issuer_listener), Arc::new(issuer.clone()), Arc::clone(&clock)),
     ];
-    Ok(Running { simulator, issuer, _servers: servers })
+    let mut tls = None;
+    if let Some((tcp, Encryption { acceptor, ca })) = tls_listener {
+        tls = Some(TlsAccess { address: reachable(tcp.local_addr()?), ca });
+        let listener = Listener { tcp, tls: Some(acceptor), connections };
+        servers.push(serve(listener, handler, clock));
+    }
+    Ok(Running { simulator, issuer, tls, _servers: servers })
 }
 
 async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -153,6 +204,11 @@ async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// The URL of a listener for clients on this machine.
 fn url_for(address: SocketAddr) -> String {
+    format!("http://{}", reachable(address))
+}
+
+/// The address of a listener for clients on this machine.
+fn reachable(address: SocketAddr) -> SocketAddr {
     let mut reachable = address;
     if address.ip().is_unspecified() {
         reachable.set_ip(match address.ip() {
@@ -160,5 +216,5 @@ fn url_for(address: SocketAddr) -> String {
             IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
         });
     }
-    format!("http://{reachable}")
+    reachable
 }

@@ -33,6 +33,7 @@ const FAULTS: &str = r#"  "hang"  "reset"  "close"  "unfinished_head"  "stalled_
   {"status": {"status": 503, "headers": {"Retry-After": "7"}, "body": "no"}}
   {"error": E} with E one of "mandatory_fields_missing" "empty_value" "duplicate" "access_denied"
     "bad_origin" "not_found"
+  "not_created"  {"rejected_field": {"field": "mobile_number"}}
   {"object": O} with O one of "other_customer" "customer_id_too" "customer_id_only" "sparse"
     "unknown_fields"
   {"token": T} with T one of "missing" "null" "null_token" "empty_token" "no_expiry"
@@ -51,6 +52,7 @@ pub(super) fn text(simulator: &Simulator) -> String {
          Tokens don't work in the real SDK.\n\
          \n\
          {magic}\n\
+         {magic_faults}\n\
          Control API:\n{control}\n\
          Faults. The first matching rule applies; without \"customer\" it matches every customer,\n\
          without \"times\" it applies forever:\n{FAULTS}",
@@ -58,6 +60,7 @@ pub(super) fn text(simulator: &Simulator) -> String {
         merchant = simulator.merchant(),
         unknown = unknown_customers(simulator.provisions_customers()),
         magic = magic_customers(),
+        magic_faults = magic_faults(),
         control = control_api(),
     )
 }
@@ -72,11 +75,24 @@ pub(super) const fn unknown_customers(are_made_up: bool) -> &'static str {
     }
 }
 
-/// The magic customers, one per line.
+/// The magic customers with what the app sees, one per line.
 pub(super) fn magic_customers() -> String {
-    let mut text = String::from("Magic customers, like test cards:\n");
+    let mut text = String::from(
+        "Magic customers, like test cards: the subject of the access token, the service's answer \
+         to the app,\nand what that simulates:\n",
+    );
     for magic in MAGIC_CUSTOMERS {
         // Writing to a String can't fail.
+        writeln!(text, "  {:<22} {:<34} {}", magic.id, magic.answer, magic.scenario)
+            .unwrap_or_default();
+    }
+    text
+}
+
+/// What the simulated Juspay does for each magic customer, one per line.
+fn magic_faults() -> String {
+    let mut text = String::from("What this Juspay does for them:\n");
+    for magic in MAGIC_CUSTOMERS {
         writeln!(text, "  {:<22} {}", magic.id, magic.description).unwrap_or_default();
     }
     text

@@ -1,6 +1,7 @@
 //! Tests of the simulator over sockets, with a raw TCP client.
 
 mod control;
+mod creation;
 mod faults;
 mod http;
 mod introspection;
@@ -8,6 +9,7 @@ mod issuer;
 mod juspay;
 mod latches;
 mod peer;
+mod tls;
 
 use std::sync::Arc;
 

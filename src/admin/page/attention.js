@@ -115,6 +115,16 @@ const RULES = [
     ),
   },
   {
+    alert: 'JuspayBffTokensDieEarly', severity: 'ticket', bound: 0.01,
+    text: 'Client auth tokens stopped working before their expiry {when}.',
+    // Not for a few phones.
+    when: (metrics, bound) => {
+      const deaths = 'cache_token_early_death_age_seconds_count';
+      const few = (metrics.gauges(deaths)[0]?.value ?? 0) <= 10;
+      return few ? NOTHING : exceeds(metrics.count(deaths), metrics.count('cache_tokens_total'), bound);
+    },
+  },
+  {
     alert: 'JuspayBffWrongCustomer', severity: 'ticket',
     text: 'Juspay returned another customer’s data {when}. The response was rejected.',
     when: (metrics) => any(metrics.count('upstream_identity_mismatches_total')),

@@ -311,6 +311,18 @@ function showCache(here) {
   ]).filter(([, many]) => many > 0);
   const all = Math.max(1, sum(here, `${P}token_remaining_seconds_count`));
   rows('handouts', handOuts.map(([life, many]) => [life, many / all, count(many)]), 'None yet');
+  showTokens(here);
+}
+
+function showTokens(here) {
+  const [tokens, deaths] = ['cache_tokens_total', 'cache_token_early_death_age_seconds_count'].map((name) => sum(here, P + name));
+  const limit = sum(here, `${P}cache_max_hand_outs`);
+  const auto = setting('max_hand_outs') === 'auto' ? ' (auto)' : '';
+  pairs('tokens', [
+    ['Tokens from Juspay', count(tokens)],
+    ['Stopped working early', deaths > 0 ? `${count(deaths)}, ${share(deaths, tokens)}` : '0'],
+    ['Replaced after', limit > 0 ? `${count(limit)} responses${auto}` : 'no number of responses'],
+  ]);
 }
 
 function showJuspay(here) {

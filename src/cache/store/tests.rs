@@ -7,13 +7,19 @@ use crate::{
     cache::lifetime::{LifetimePolicy, ReportedExpiry},
     clock::{Clock, later, manual::ManualClock},
     customer::{Customer, CustomerId, FieldSet},
+    settings::MaxHandOuts,
 };
 
 const SEC: Duration = Duration::from_secs(1);
 
 fn store() -> (Store, Metrics) {
     let metrics = Metrics::new("1", "1").unwrap();
-    (Store::new(100, &metrics), metrics)
+    (store_of(100, &metrics), metrics)
+}
+
+fn store_of(capacity: u64, metrics: &Metrics) -> Store {
+    let early_deaths = EarlyDeaths::new(MaxHandOuts::default(), metrics);
+    Store::new(capacity, Arc::new(early_deaths), metrics)
 }
 
 fn key(customer: &str) -> CustomerKey {
@@ -81,7 +87,7 @@ fn slot_is_the_same_until_it_is_replaced() {
 #[test]
 fn evicted_replaced_or_purged_entry_is_not_current() {
     let metrics = Metrics::new("1", "1").unwrap();
-    let store = Store::new(100_000, &metrics);
+    let store = store_of(100_000, &metrics);
     let put = |name: &str| {
         let slot = customer_of(store.generation());
         store.put(&key(name), slot.clone());
@@ -186,7 +192,7 @@ fn replaced_slot_is_not_evicted() {
 #[test]
 fn count_that_began_before_a_purge_of_all_is_not_noted() {
     let metrics = Metrics::new("1", "1").unwrap();
-    let store = Store::new(4, &metrics);
+    let store = store_of(4, &metrics);
     for name in ["a", "b", "c", "d"] {
         store.put(&key(name), customer());
     }

@@ -168,13 +168,16 @@ fn labels(text: &str, name: &str) -> Vec<String> {
 }
 
 /// Every counter and histogram.
-const COUNTERS: [&str; 17] = [
+const COUNTERS: [&str; 20] = [
     "auth_failures_total",
     "auth_logouts_total",
     "auth_revocation_reloads_total",
     "cache_evictions_total",
     "cache_refreshes_total",
     "cache_requests_total",
+    "cache_token_early_death_age_seconds",
+    "cache_token_early_death_hand_outs",
+    "cache_tokens_total",
     "http_request_duration_seconds",
     "http_requests_total",
     "jwks_refreshes_total",

@@ -19,6 +19,8 @@ use super::{Client, ManualClock, guard, until};
 /// The time at which every world starts.
 pub const BEGINNING: &str = "2026-11-23T12:00:00Z";
 
+const DEMO_SETTINGS: &str = include_str!("../../../config/demo.toml");
+
 /// A world before the service starts, in which a test can set up its surroundings.
 pub struct Stage {
     pub clock: ManualClock,
@@ -88,6 +90,23 @@ impl Stage {
         let (base, _issuer) = base.split_once("[auth.issuers.main]").unwrap();
         let base = base.to_owned();
         self.open_over(base, settings)
+    }
+
+    /// Starts the service with `config/demo.toml`, on free ports, and waits until it is ready.
+    pub async fn open_demo(self) -> World {
+        let free = format!(
+            r#"
+            server = {{ listen = "127.0.0.1:0", admin_listen = "127.0.0.1:0", shutdown_delay = "0s" }}
+            log.level = "trace"
+            juspay.base_url = "{}"
+            auth.issuers.simulator.issuer = "{}"
+            "#,
+            self.simulator().base_url(),
+            self.issuer().issuer_url(),
+        );
+        let world = self.open_over(DEMO_SETTINGS.to_owned(), &free);
+        world.until_ready().await;
+        world
     }
 
     fn open_over(self, base: String, settings: &str) -> World {

@@ -55,6 +55,20 @@ const CUSTOMERS: &[Case] = &[
         &["token_remaining_seconds_bucket{le=\"60\"} 5", "token_remaining_seconds_count 100"],
     ),
     (
+        "JuspayBffTokensDieEarly",
+        "ticket",
+        "Client auth tokens stopped working before their expiry since start.",
+        &["cache_token_early_death_age_seconds_count 11", "cache_tokens_total 1099"],
+        &["cache_token_early_death_age_seconds_count 11", "cache_tokens_total 1100"],
+    ),
+    (
+        "JuspayBffTokensDieEarly",
+        "ticket",
+        "Client auth tokens stopped working before their expiry since start.",
+        &["cache_token_early_death_age_seconds_count 11", "cache_tokens_total 11"],
+        &["cache_token_early_death_age_seconds_count 10", "cache_tokens_total 10"],
+    ),
+    (
         "JuspayBffTokensRejected",
         "ticket",
         "Most requests were rejected with 401 since start.",

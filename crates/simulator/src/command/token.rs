@@ -5,7 +5,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use clock::{Clock, timeout_at};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::client::{Reply, exchange};
 
@@ -25,6 +25,8 @@ pub struct TokenRequest {
     pub life: Option<Duration>,
     /// `scope`, separated by spaces; absent if none.
     pub scope: Option<String>,
+    /// Additional claims: names and values. `true` and `false` become booleans, other values strings.
+    pub claims: Vec<(String, String)>,
 }
 
 /// Why there is no token.
@@ -84,6 +86,8 @@ async fn fetch(order: &TokenRequest, clock: &dyn Clock) -> Result<String, TokenE
         wanted.extend(order.audience.as_ref().map(|to| ("audience".to_owned(), json!(to))));
         wanted.extend(order.scope.as_ref().map(|scope| ("scope".to_owned(), json!(scope))));
         wanted.extend(order.life.map(|life| ("life".to_owned(), json!(life.as_secs()))));
+        let claims = order.claims.iter().map(|(name, value)| (name.clone(), claim(value)));
+        wanted.insert("claims".to_owned(), claims.collect::<Map<_, _>>().into());
     }
     let deadline = clock.monotonic().plus(DEADLINE);
     let (path, wanted) = (format!("{path}/token"), wanted.to_string());
@@ -94,6 +98,10 @@ async fn fetch(order: &TokenRequest, clock: &dyn Clock) -> Result<String, TokenE
         .ok_or_else(|| unreachable(format!("no response within {} s", DEADLINE.as_secs())))?
         .map_err(|error| unreachable(error.to_string()))?;
     parse_token(&response).map_err(|why| TokenError::Rejected { url: order.issuer.clone(), why })
+}
+
+fn claim(value: &str) -> Value {
+    value.parse::<bool>().map_or_else(|_| json!(value), Value::Bool)
 }
 
 /// Splits a URL into `HOST:PORT` and the path without its trailing slash.
@@ -151,6 +159,10 @@ mod tests {
             audience,
             life,
             scope,
+            claims: vec![
+                ("phone_number".to_owned(), "+919876543210".to_owned()),
+                ("phone_number_verified".to_owned(), "true".to_owned()),
+            ],
         }
     }
 
@@ -173,10 +185,15 @@ mod tests {
         let [exp, iat] = ["exp", "iat"].map(|claim| claims.claims[claim].as_i64().unwrap());
         assert_eq!(exp - iat, 90);
         assert_eq!(claims.claims["scope"], "read write");
+        assert_eq!(
+            (&claims.claims["phone_number"], &claims.claims["phone_number_verified"]),
+            (&json!("+919876543210"), &json!(true))
+        );
         let bare = TokenRequest {
             audience: None,
             life: None,
             scope: None,
+            claims: Vec::new(),
             ..order(running.issuer().issuer_url())
         };
         assert!(printed(&bare).await.is_ok());

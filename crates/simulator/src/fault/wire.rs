@@ -21,7 +21,11 @@ impl Fault {
     /// How `response` is sent under this fault.
     pub(crate) fn script(&self, response: Response) -> Script {
         match self {
-            Self::Error(_) | Self::Object(_) | Self::Token(_) => response.script(),
+            Self::Error(_)
+            | Self::NotCreated
+            | Self::RejectedField { .. }
+            | Self::Object(_)
+            | Self::Token(_) => response.script(),
             Self::Latency { ms } => {
                 followed_by([Step::Pause(Duration::from_millis(*ms))], &response)
             }

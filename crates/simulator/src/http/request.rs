@@ -7,7 +7,7 @@ use std::{borrow::Cow, io};
 
 use bytes::{Buf, Bytes, BytesMut};
 use percent_encoding::percent_decode_str;
-use tokio::{io::AsyncReadExt, net::TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::response::Response;
 
@@ -72,14 +72,19 @@ pub(crate) fn find_header<'h>(headers: &'h [(String, String)], name: &str) -> Op
 
 /// The first value of `name` in `application/x-www-form-urlencoded` text.
 fn form_value(form: &str, name: &str) -> Option<String> {
+    form_fields(form).find_map(|(key, value)| (key == name).then_some(value))
+}
+
+/// The decoded names and values of `application/x-www-form-urlencoded` text, in order.
+pub(crate) fn form_fields(form: &str) -> impl Iterator<Item = (String, String)> {
     let decoded = |text: &str| match percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy()
     {
         Cow::Borrowed(text) => text.to_owned(),
         Cow::Owned(text) => text,
     };
-    form.split('&').find_map(|pair| {
+    form.split('&').filter(|pair| !pair.is_empty()).map(move |pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (decoded(key) == name).then(|| decoded(value))
+        (decoded(key), decoded(value))
     })
 }
 
@@ -109,7 +114,10 @@ impl Incoming {
     }
 
     /// Waits for the next request.
-    pub(super) async fn next(&mut self, stream: &mut TcpStream) -> io::Result<Received> {
+    pub(super) async fn next(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+    ) -> io::Result<Received> {
         loop {
             match self.parse() {
                 Ok(Some((request, length))) => {

@@ -1,14 +1,15 @@
 //! Get, Create and Update Customer.
 
-use std::sync::atomic::Ordering;
-
 use jiff::SignedDuration;
 use percent_encoding::percent_decode_str;
 
-use super::Simulator;
+use super::{
+    Simulator,
+    fields::{contact, is_valid_reference},
+};
 use crate::{
-    customers::{Contact, CustomerRecord},
-    errors::{self, ApiError},
+    customers::CustomerRecord,
+    errors::{self, ApiError, INVALID_VALUE},
     fault::{Fault, ObjectFault, TokenFault},
     http::Request,
     magic::MagicCustomer,
@@ -16,10 +17,6 @@ use crate::{
     response::Response,
     time::shifted,
 };
-
-/// The form fields that Create and Update accept in addition to the id.
-const CONTACT_FIELDS: [&str; 5] =
-    ["mobile_number", "mobile_country_code", "email_address", "first_name", "last_name"];
 
 /// The operation that a request calls.
 #[derive(Debug, PartialEq, Eq)]
@@ -80,7 +77,7 @@ pub(super) fn response(
     if *call == Call::WrongRoute {
         return errors::wrong_route();
     }
-    let made = admit(simulator, request).and_then(|()| execute(simulator, request, call));
+    let made = admit(simulator, request).and_then(|()| execute(simulator, request, call, fault));
     match made {
         Ok(record) => customer(simulator, request, record, fault),
         Err(rejection) => rejection,
@@ -93,6 +90,7 @@ fn admit(simulator: &Simulator, request: &Request) -> Result<(), Response> {
         return Err(ApiError::AccessDenied.response());
     }
     match request.header("x-merchantid") {
+        None | Some("") if simulator.0.lenient => Ok(()),
         None | Some("") => {
             Err(errors::mandatory_fields_missing("Mandatory field x-merchantid is missing"))
         }
@@ -108,13 +106,14 @@ fn execute(
     simulator: &Simulator,
     request: &Request,
     call: &Call,
+    fault: Option<&Fault>,
 ) -> Result<CustomerRecord, Response> {
     match call {
-        Call::Get(id) => find(simulator, id),
-        Call::Create(reference) => create(simulator, request, reference.as_deref()),
+        Call::Get(id) => find(simulator, id, fault),
+        Call::Create(reference) => create(simulator, request, reference.as_deref(), fault),
         Call::Update(id) => {
-            find(simulator, id)?;
-            let contact = contact(request)?;
+            find(simulator, id, fault)?;
+            let contact = contact(request, simulator.0.strict_fields)?;
             let updated = simulator.0.customers.update(id, contact, simulator.now());
             updated.ok_or_else(|| ApiError::NotFound.response())
         }
@@ -122,10 +121,14 @@ fn execute(
     }
 }
 
-fn find(simulator: &Simulator, id: &str) -> Result<CustomerRecord, Response> {
+fn find(
+    simulator: &Simulator,
+    id: &str,
+    fault: Option<&Fault>,
+) -> Result<CustomerRecord, Response> {
     let customers = &simulator.0.customers;
-    let is_magic = || MagicCustomer::named(id).is_some();
-    if simulator.0.provision.load(Ordering::Relaxed) || is_magic() {
+    let is_provisioned = || simulator.provisions_customers() || MagicCustomer::named(id).is_some();
+    if !fault.is_some_and(Fault::requires_creation) && is_provisioned() {
         Ok(customers.find_or_create(id, simulator.now()))
     } else {
         customers.find(id).ok_or_else(|| ApiError::NotFound.response())
@@ -136,6 +139,7 @@ fn create(
     simulator: &Simulator,
     request: &Request,
     reference: Option<&str>,
+    fault: Option<&Fault>,
 ) -> Result<CustomerRecord, Response> {
     let missing = |field: &str| {
         errors::mandatory_fields_missing(&format!("Mandatory field {field} is missing"))
@@ -144,28 +148,16 @@ fn create(
     if request.form_value("mobile_number").is_none() {
         return Err(missing("mobile_number"));
     }
-    if reference.is_empty() {
-        return Err(errors::empty_values(&["object_reference_id"]));
+    if let Some(rejected) = fault.and_then(Fault::rejected_field) {
+        return Err(errors::invalid_fields(&[rejected]));
     }
-    let contact = contact(request)?;
+    let strict = simulator.0.strict_fields;
+    if !is_valid_reference(reference, strict) {
+        return Err(errors::invalid_fields(&[("object_reference_id", INVALID_VALUE)]));
+    }
+    let contact = contact(request, strict)?;
     let created = simulator.0.customers.create(reference, contact, simulator.now());
     created.ok_or_else(|| ApiError::Duplicate.response())
-}
-
-/// The contact fields of a form. Present fields mustn't be empty.
-fn contact(request: &Request) -> Result<Contact, Response> {
-    let is_empty = |field: &&str| request.form_value(field).is_some_and(|value| value.is_empty());
-    let empty: Vec<_> = CONTACT_FIELDS.into_iter().filter(is_empty).collect();
-    if !empty.is_empty() {
-        return Err(errors::empty_values(&empty));
-    }
-    Ok(Contact {
-        mobile_number: request.form_value("mobile_number"),
-        mobile_country_code: request.form_value("mobile_country_code"),
-        email_address: request.form_value("email_address"),
-        first_name: request.form_value("first_name"),
-        last_name: request.form_value("last_name"),
-    })
 }
 
 /// 200 with the customer, and with a new token if requested.

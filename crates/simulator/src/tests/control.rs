@@ -114,8 +114,10 @@ async fn received_requests_are_listed() {
                 ["Content-Length", "41"],
             ],
             "body": "object_reference_id=carol&mobile_number=1",
+            "form": [["object_reference_id", "carol"], ["mobile_number", "1"]],
         })
     );
+    assert_eq!(read["requests"][0].get("form"), None);
     assert!(!format!("{running:?}").contains("c2ltX2tleTo="));
     assert_eq!(running.simulator().requests()[0].header("X-MerchantID"), Some("sim_merchant"));
     assert_eq!(peer.exchange(&bare("GET", "/counts")).await.json(), json!({"a@b": 1, "carol": 1}));
@@ -167,7 +169,8 @@ async fn page_lists_magic_customers_and_control_api() {
     let page = peer.exchange(&bare("GET", "")).await;
     assert_eq!(page.header("content-type"), Some("text/plain; charset=utf-8"));
     for magic in MAGIC_CUSTOMERS {
-        assert!(page.body.contains(magic.id) && page.body.contains(magic.description));
+        let line = format!("  {:<22} {:<34} {}\n", magic.id, magic.answer, magic.scenario);
+        assert!(page.body.contains(&line) && page.body.contains(magic.description), "{line}");
     }
     assert!(page.body.contains("/_simulator/tokens/use") && page.body.contains("real SDK"));
 }
