@@ -14,6 +14,7 @@ import json
 import os
 import pathlib
 import queue
+import random
 import re
 import socket
 import subprocess
@@ -31,9 +32,26 @@ ISO = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    """Below the ports that the kernel gives to connections, one of which could take it."""
+    while True:
+        port = random.randrange(15_000, 32_000)
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass
+
+
+def start_world(scenario, folder):
+    """Another process can take a port before the service does: then other ports."""
+    for _ in range(5):
+        try:
+            return World(scenario, folder)
+        except AssertionError as why:
+            if "Address already in use" not in str(why) and "can't listen" not in str(why):
+                raise
+    raise AssertionError("no free ports")
 
 
 def exchange(port, method, path, body=None, headers=None):
@@ -69,10 +87,14 @@ class World:
         self.log = open(folder / "log", "w+")
         simulator = [f"--listen=127.0.0.1:{ports['juspay']}", f"--issuer-listen=127.0.0.1:{ports['issuer']}"]
         self.processes = [self.start("simulator", *simulator), self.start("serve", f"--config={path}")]
-        # The simulator's banner ends with this line.
-        while "Press Ctrl-C" not in (line := self.processes[0].stdout.readline()):
-            assert line, "the simulator ended"
-        self.wait_until_ready()
+        try:
+            # The simulator's banner ends with this line.
+            while "Press Ctrl-C" not in (line := self.processes[0].stdout.readline()):
+                assert line, f"the simulator ended:\n{self.logged()}"
+            self.wait_until_ready()
+        except AssertionError:
+            self.end()
+            raise
 
     def start(self, *arguments):
         stdout = subprocess.PIPE if arguments[0] == "simulator" else self.log
@@ -240,7 +262,7 @@ class Run:
 
     def __init__(self, scenario, command, folder):
         self.scenario, self.customer = scenario, "cust_1234"
-        self.world = World(scenario, folder)
+        self.world = start_world(scenario, folder)
         self.front = Front(self.world.ports["service"])
         self.begun = []
         self.tokens, self.kind, self.renewed = {}, "good", ["good"]

@@ -65,7 +65,7 @@ class World:
         self.folder = folder
         self.copy = folder / "copy"
         scenario = {"profile": "upi", "settings": {"auth.issuers.simulator": {"discovery": True}}}
-        self.world = scenarios.World(scenario, folder)
+        self.world = scenarios.start_world(scenario, folder)
         self.make_copy()
         self.settings = folder / "settings.toml"
         for name in ("settings.toml", "production.toml"):
