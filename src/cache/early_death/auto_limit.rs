@@ -149,7 +149,9 @@ impl AutoLimit {
 
     /// Whether chance doesn't explain the deaths: three more than expected, and three standard deviations.
     fn is_significant(&self) -> bool {
-        let expected = self.expected(self.background() + 1.0);
+        // The background is uncertain as well.
+        let background = self.background();
+        let expected = self.expected(background + 1.0 + background.sqrt());
         self.deaths_after_many() >= expected + MIN_DEATHS * (1.0 + expected.sqrt())
     }
 
