@@ -3,7 +3,8 @@
 //! `lookup` has the parameters and results, `plan` decides how to respond, `fetch` fetches from Juspay,
 //! `replication` fetches through the shared tier, `store` has the cached customers, `link` finds one again
 //! without a lookup, `backoff` remembers failed fetches, [`lifetime`] determines how long a token is
-//! valid, and `early_death` learns from tokens that stop working earlier. The cache knows no HTTP, and reads the time only from its [`Clock`].
+//! valid, and `early_death` learns from tokens that stop working earlier. The cache knows no HTTP, and
+//! reads the time only from its [`Clock`].
 
 mod backoff;
 mod early_death;
