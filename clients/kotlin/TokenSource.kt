@@ -190,7 +190,10 @@ class TokenSource(private val options: Options) {
         accessTokenRenewal = null
     }
 
-    /** Has the service fetch the token in advance, for example when the app starts. Never fails. */
+    /**
+     * Has the service fetch the token in advance, for example when the app starts. Never fails. Without a network,
+     * it blocks for `timeoutMs`: call it on a thread that has nothing else to do.
+     */
     fun prepare() {
         try {
             call(Call("POST", "/me/prepare", emptyMap(), 1)) { }
@@ -337,14 +340,10 @@ class TokenSource(private val options: Options) {
     }
 
     private fun requestNew(): Loaded {
-        val (generation, ended) = synchronized(lock) { Pair(generation, ended) }
+        val generation = synchronized(lock) { generation }
         val loaded = when (options.profile) {
             Profile.UPI -> request(UPDATE_AUTH, emptyMap(), MAX_ATTEMPTS)
-            Profile.EC -> request(PROCESS, mapOf("Cache-Control" to "no-cache"), MAX_ATTEMPTS)
-        }
-        if (loaded.token.clientAuthToken == ended) {
-            // The service replaces a token that is 30 s old, and three in a minute.
-            throw TokenError("rate_limited", 200, true, 30.0)
+            Profile.EC -> request(PROCESS, emptyMap(), MAX_ATTEMPTS, "&new_token=true")
         }
         synchronized(lock) { if (generation == this.generation) this.ended = null }
         return loaded
@@ -366,10 +365,15 @@ class TokenSource(private val options: Options) {
         }
     }
 
-    private fun request(action: String, directives: Map<String, String>, attempts: Int): Loaded {
+    private fun request(
+        action: String,
+        directives: Map<String, String>,
+        attempts: Int,
+        option: String = "",
+    ): Loaded {
         val (generation, order) = synchronized(lock) { Pair(generation, ++requests) }
         val platform = options.platform?.let { "&platform=$it" } ?: ""
-        val call = Call("GET", "/me/sdk-payload?action=$action$platform", directives, attempts)
+        val call = Call("GET", "/me/sdk-payload?action=$action$platform$option", directives, attempts)
         val (answer, sentAt) = call(call, ::Answer)
         // Its life counts from the sending of the request, so it is never too long.
         val token = Token(
@@ -387,7 +391,7 @@ class TokenSource(private val options: Options) {
                 if (it && (this.token?.order ?: 0) < order) this.token = token
             }
         }
-        return if (isCurrent) Loaded(answer, token) else request(action, directives, attempts)
+        return if (isCurrent) Loaded(answer, token) else request(action, directives, attempts, option)
     }
 
     private fun envelope(loaded: Loaded, own: JSONObject): JSONObject {

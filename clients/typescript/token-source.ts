@@ -173,24 +173,37 @@ export interface Clock {
 
 /** Why there is no token. */
 export class TokenError extends Error {
+  /**
+   * A code of the service's documentation, or `network`, `timeout`, `unexpected_response` (not from the
+   * service) or `access_token` (`accessToken` failed).
+   */
+  readonly code: string;
+  readonly status: number;
+  /** Whether the same call may succeed later. */
+  readonly retryable: boolean;
+  /** Seconds to wait before that. */
+  readonly retryAfter: number | undefined;
+  /** For error reports: the operator finds the cause with it. */
+  readonly requestId: string | undefined;
+  /** The failure of `accessToken` or of the network. */
+  readonly reason: unknown;
+
   constructor(
-    /**
-     * A code of the service's documentation, or `network`, `timeout`, `unexpected_response` (not from the
-     * service) or `access_token` (`accessToken` failed).
-     */
-    readonly code: string,
-    readonly status: number,
-    /** Whether the same call may succeed later. */
-    readonly retryable: boolean,
-    /** Seconds to wait before that. */
-    readonly retryAfter?: number,
-    /** For error reports: the operator finds the cause with it. */
-    readonly requestId?: string,
-    /** The failure of `accessToken` or of the network. */
-    readonly reason?: unknown,
+    code: string,
+    status: number,
+    retryable: boolean,
+    retryAfter?: number,
+    requestId?: string,
+    reason?: unknown,
   ) {
     super(requestId ? `${code} (request ${requestId})` : code);
     this.name = 'TokenError';
+    this.code = code;
+    this.status = status;
+    this.retryable = retryable;
+    this.retryAfter = retryAfter;
+    this.requestId = requestId;
+    this.reason = reason;
     // For compilers with an old target.
     Object.setPrototypeOf(this, TokenError.prototype);
   }
@@ -239,6 +252,7 @@ const ORDER_ACTIONS = ['cardTxn', 'nbTxn', 'walletTxn', 'upiTxn'];
 
 /** The source of one user's client auth tokens. Create it at sign-in, and call `invalidate` at sign-out. */
 export class TokenSource {
+  private readonly options: Options;
   private readonly clock: Clock;
   private readonly transport: Transport;
   private readonly timeoutMs: number;
@@ -252,7 +266,8 @@ export class TokenSource {
   private generation = 0;
   private requests = 0;
 
-  constructor(private readonly options: Options) {
+  constructor(options: Options) {
+    this.options = options;
     this.clock = { ...systemClock, ...options.clock };
     this.transport = options.transport ?? fetchTransport;
     this.timeoutMs = options.timeoutMs ?? 10_000;
@@ -285,7 +300,10 @@ export class TokenSource {
     this.accessTokenRenewal = undefined;
   }
 
-  /** Has the service fetch the token in advance, for example when the app starts. Never fails. */
+  /**
+   * Has the service fetch the token in advance, for example when the app starts. Never fails. Don't wait for it:
+   * without a network it ends after `timeoutMs`.
+   */
   async prepare(): Promise<void> {
     try {
       await this.call({ method: 'POST', path: '/me/prepare', directives: {}, attempts: 1, read: () => undefined });
@@ -434,30 +452,31 @@ export class TokenSource {
   }
 
   private async requestNew(): Promise<Loaded> {
-    const { generation, ended } = this;
+    const { generation } = this;
     const loaded = await (this.options.profile === 'upi'
       ? this.request('updateAuth', {}, MAX_ATTEMPTS)
-      : this.request('process', { 'Cache-Control': 'no-cache' }, MAX_ATTEMPTS));
-    if (loaded.token.clientAuthToken === ended) {
-      // The service replaces a token that is 30 s old, and three in a minute.
-      throw new TokenError('rate_limited', 200, true, 30);
-    }
+      : this.request('process', {}, MAX_ATTEMPTS, '&new_token=true'));
     if (generation === this.generation) {
       this.ended = undefined;
     }
     return loaded;
   }
 
-  private async request(action: SdkAction, directives: Record<string, string>, attempts: number): Promise<Loaded> {
+  private async request(
+    action: SdkAction,
+    directives: Record<string, string>,
+    attempts: number,
+    option = '',
+  ): Promise<Loaded> {
     const { generation } = this;
     const order = (this.requests += 1);
     const platform = this.options.platform ? `&platform=${this.options.platform}` : '';
-    const path = `/me/sdk-payload?action=${action}${platform}`;
+    const path = `/me/sdk-payload?action=${action}${platform}${option}`;
     const call: Call<SdkPayload> = { method: 'GET', path, directives, attempts, read: readAnswer };
     const { result: answer, sentAt } = await this.call(call);
     const token = this.held(answer, sentAt, order);
     if (generation !== this.generation) {
-      return this.request(action, directives, attempts);
+      return this.request(action, directives, attempts, option);
     }
     this.answers.set(action, answer);
     if (!this.token || this.token.order < order) {

@@ -106,9 +106,8 @@ impl PublicRequest {
         let response = match (route, profile) {
             (Route::MeSdkPayload, Some(profile)) => {
                 let sdk_request = options.sdk_request(profile)?;
-                let is_update = sdk_request.action == SdkAction::UpdateAuth;
-                customer.freshness.no_cache |= is_update;
-                customer.freshness.must_be_new = is_update;
+                customer.freshness.no_cache |= sdk_request.must_be_new;
+                customer.freshness.must_be_new = sdk_request.must_be_new;
                 ResponseKind::SdkPayload(sdk_request)
             }
             (Route::MePrepare, _) => ResponseKind::Accepted,
@@ -196,9 +195,10 @@ fn has_body(headers: &HeaderMap) -> bool {
 struct Options {
     /// `options.get_client_auth_token`, which has Juspay's name.
     want_token: Option<bool>,
-    /// `action` and `platform`, which count only for `/me/sdk-payload`. `Err` if invalid.
+    /// `action`, `platform` and `new_token`, which count only for `/me/sdk-payload`. `Err` if invalid.
     action: Option<Result<SdkAction, ()>>,
     platform: Option<Result<Platform, ()>>,
+    new_token: Option<Result<bool, ()>>,
 }
 
 impl Options {
@@ -225,6 +225,10 @@ impl Options {
                     let is_first = options.action.is_none();
                     options.action = Some(SdkAction::named(action).filter(|_| is_first).ok_or(()));
                 }
+                ("new_token", is_new) => {
+                    let is_first = options.new_token.is_none();
+                    options.new_token = Some(is_new.parse().ok().filter(|_| is_first).ok_or(()));
+                }
                 ("platform", platform) => {
                     let is_first = options.platform.is_none();
                     let known = Platform::ALL.into_iter().find(|it| it.name() == platform);
@@ -246,13 +250,17 @@ impl Options {
         let platform = self.platform.transpose().map_err(|()| {
             Problem::InvalidRequest("platform must be android, ios or web, and occur at most once.")
         })?;
+        let new_token = self.new_token.transpose().map_err(|()| {
+            Problem::InvalidRequest("new_token must be true or false, and occur at most once.")
+        })?;
         if profile == SdkProfile::Ec && action != SdkAction::Process {
             return Err(Problem::InvalidRequest(
                 "The Express Checkout SDK takes the client auth token in process only. The app makes \
                  its initiate payload itself.",
             ));
         }
-        Ok(SdkRequest { action, platform })
+        let must_be_new = new_token == Some(true) || action == SdkAction::UpdateAuth;
+        Ok(SdkRequest { action, platform, must_be_new })
     }
 }
 

@@ -28,6 +28,8 @@ pub(super) enum SdkAction {
 pub(super) struct SdkRequest {
     pub(super) action: SdkAction,
     pub(super) platform: Option<Platform>,
+    /// The app's token has ended: with `updateAuth`, or `new_token=true`.
+    pub(super) must_be_new: bool,
 }
 
 /// Writes payloads for one product.
@@ -118,7 +120,7 @@ impl SdkPayloads {
         let Self { settings, merchant_id, .. } = self;
         let CustomerBody { object_reference_id, juspay } =
             serde_json::from_slice(&found.body).ok()?;
-        let SdkRequest { action, platform } = request;
+        let SdkRequest { action, platform, .. } = request;
         let is_upi = self.profile == SdkProfile::Upi;
         let is_initiate = action == SdkAction::Initiate;
         let is_update = action == SdkAction::UpdateAuth;

@@ -122,6 +122,24 @@ async fn update_auth_is_a_new_token_or_429() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn new_token_is_a_new_token_or_429_for_any_action() {
+    for (settings, action) in [(EC, "process"), (UPI, "initiate")] {
+        let world = World::with(settings).await;
+        let alice = world.client("alice");
+        let mut tokens = vec![sdk_token(&alice.sdk_payload(&format!("action={action}")).await)];
+        let query = format!("action={action}&new_token=true");
+        for _ in 0..3 {
+            let token = sdk_token(&alice.sdk_payload(&query).await);
+            assert!(!tokens.contains(&token), "never a token that was returned before");
+            tokens.push(token);
+        }
+        assert_eq!(code(&alice.sdk_payload(&query).await), (429, "rate_limited".to_owned()));
+        let same = sdk_token(&alice.sdk_payload(&format!("action={action}&new_token=false")).await);
+        assert_eq!(Some(&same), tokens.last());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn update_auth_gets_no_old_token_in_an_outage() {
     let world = World::with(UPI).await;
     let alice = world.client("alice");
@@ -203,6 +221,9 @@ async fn p7_malformed_queries_are_rejected() {
         "action=process&platform=",
         "action=process&platform=windows",
         "action=process&platform=ios&platform=ios",
+        "action=process&new_token=",
+        "action=process&new_token=1",
+        "action=process&new_token=true&new_token=true",
         "action=process&access_token=x",
     ] {
         let reply = alice.sdk_payload(query).await;
