@@ -2,7 +2,7 @@
  * Client of juspay-bff for Android apps with HyperSDK. One file without dependencies: copy it into your app.
  * docs/clients/android.md explains how to use it.
  *
- * - All functions except attach, onEvent, detach and invalidate block: call them on a background thread, such as
+ * - fetch, refresh, initiate and process block: call them on a background thread, such as
  *   withContext(Dispatchers.IO).
  * - Keeps the client auth token in memory only, and measures its life by a monotonic clock that counts sleep.
  *   The phone's wall clock may be wrong: it is used only to write authExpiry, which the SDK compares with
@@ -57,7 +57,8 @@ class EcApp(
  * one: get a new one from the identity provider. Runs on a background thread.
  * @property platform selects the client id, if the service has one for each platform.
  * @property onLogout called on a background thread when the user must sign in again.
- * @property onError called on a background thread when `attach` could not answer `session_expired`.
+ * @property onError called on a background thread when `attach` could not answer `session_expired`. The client
+ * ignores exceptions of this function and of `onLogout`.
  * @property timeoutMs time limit of a call, retries included. Keep it above the service's own limit of 5 s.
  * @property transport for tests.
  * @property clock for tests.
@@ -88,7 +89,8 @@ class Token internal constructor(
     internal val order: Long,
     private val clock: Clock,
 ) {
-    internal var uses = 1
+    /** Guarded by the lock of its source. */
+    internal var uses = 0
 
     /** How long the token lives from now on. */
     fun remainingMs(): Long = expiresAt - clock.monotonic()
@@ -133,7 +135,8 @@ interface Clock {
  * Why there is no token.
  *
  * @property code a code of the service's documentation, or `network`, `timeout`, `unexpected_response` (not from
- * the service) or `access_token` (`accessToken` failed).
+ * the service), `access_token` (`accessToken` failed), `signed_out` (`invalidate` was called) or `internal` (a
+ * fault of this client or of a function that the app passed).
  * @property retryable whether the same call may succeed later.
  * @property retryAfter seconds to wait before that.
  * @property requestId for error reports: the operator finds the cause with it.
@@ -151,6 +154,7 @@ class TokenError(
 class TokenSource(private val options: Options) {
     private val clock = options.clock
     private val lock = Any()
+    private val shortCallMs = min(SHORT_CALL_MS, options.timeoutMs)
 
     // All guarded by lock.
     private var token: Token? = null
@@ -159,9 +163,20 @@ class TokenSource(private val options: Options) {
     private var renewal: FutureTask<Loaded>? = null
     private var accessTokenRenewal: FutureTask<String>? = null
 
-    /** The token that `refresh` was called about, until there is another. */
+    /** The last token that the SDK rejected. It is never returned again. */
     private var ended: String? = null
+
+    /** There is no other token yet. */
+    private var mustRenew = false
+
+    /** The text of the newest token, also after `wake`. */
+    private var latest: String? = null
+
+    /** Counts users. */
     private var generation = 0
+
+    /** Counts returns from the background. */
+    private var wakes = 0
     private var requests = 0L
 
     /**
@@ -170,34 +185,45 @@ class TokenSource(private val options: Options) {
      *
      * @throws TokenError
      */
-    fun fetch(minFresh: Long = 0): Token = load(PROCESS, minFresh).token
+    fun fetch(minFresh: Long = 0): Token = load(ANY, minFresh).token
 
     /**
      * Returns a new token, because the SDK rejected the last one. Never returns the last one again.
      *
      * @throws TokenError
      */
-    fun refresh(): Token = renew().token
+    fun refresh(): Token {
+        endLatest()
+        return counted(renew()).token
+    }
 
-    /** Forgets the token: at sign-out. Calls in progress request their token again. */
+    /** Forgets the user, at sign-out. Calls in progress fail with `signed_out`. */
     fun invalidate() = synchronized(lock) {
         generation += 1
-        token = null
+        wake()
         ended = null
-        answers.clear()
-        flights.clear()
+        mustRenew = false
+        latest = null
         renewal = null
         accessTokenRenewal = null
     }
 
     /**
-     * Has the service fetch the token in advance, for example when the app starts. Never fails. Without a network,
-     * it blocks for `timeoutMs`: call it on a thread that has nothing else to do.
+     * Forgets how long the token lives. Not needed on Android, whose monotonic clock counts the time in which the
+     * phone sleeps. The next call asks the service. A running renewal goes on.
      */
-    fun prepare() {
+    fun wake() = synchronized(lock) {
+        wakes += 1
+        token = null
+        answers.clear()
+        flights.clear()
+    }
+
+    /** Has the service fetch the token in advance, for example when the app starts. Returns at once; never fails. */
+    fun prepare() = threads.execute {
         try {
-            call(Call("POST", "/me/prepare", emptyMap(), 1)) { }
-        } catch (_: TokenError) {
+            call(Call("POST", "/me/prepare", emptyMap(), isShort = false), 1) { }
+        } catch (@Suppress("TooGenericExceptionCaught") _: Exception) {
             // The next call reports the error.
         }
     }
@@ -244,11 +270,13 @@ class TokenSource(private val options: Options) {
             if (!isAttached || event.optString("event") !in EXPIRY_EVENTS) return false
             if (options.profile == Profile.EC) {
                 // This SDK knows no updateAuth: the next `process` has a new token.
-                synchronized(lock) { ended = token?.clientAuthToken ?: "" }
+                endLatest()
                 return false
             }
+            endLatest()
+            val generation = synchronized(lock) { generation }
             val reqCode = event.optJSONObject("payload")?.opt("reqCode")
-            threads.execute { answerExpiry(process, reqCode) { isAttached } }
+            threads.execute { answerExpiry(process, reqCode) { isAttached && isCurrent(generation) } }
             return true
         }
 
@@ -257,80 +285,131 @@ class TokenSource(private val options: Options) {
         }
     }
 
-    private fun answerExpiry(process: (JSONObject) -> Unit, reqCode: Any?, isAttached: () -> Boolean) {
+    private fun answerExpiry(process: (JSONObject) -> Unit, reqCode: Any?, isWanted: () -> Boolean) {
         var round = 1
-        while (isAttached()) {
-            val envelope = try {
-                envelope(renew(), JSONObject().putOpt("reqCode", reqCode))
-            } catch (error: TokenError) {
-                if (!error.retryable || round == MAX_ROUNDS) return options.onError(error)
-                clock.sleep(waitMs(error, round))
-                round += 1
-                continue
+        while (isWanted()) {
+            val error = try {
+                val envelope = envelope(counted(renew()), JSONObject().putOpt("reqCode", reqCode))
+                if (isWanted()) process(envelope)
+                return
+            } catch (@Suppress("TooGenericExceptionCaught") failed: Exception) {
+                asTokenError(failed)
             }
-            if (isAttached()) process(envelope)
-            return
+            val wait = waitMs(error, round)
+            if (!error.retryable || round == MAX_ROUNDS || wait > MAX_ROUND_WAIT_MS) {
+                if (isWanted()) tell { options.onError(error) }
+                return
+            }
+            clock.sleep(wait)
+            round += 1
         }
+    }
+
+    private fun isCurrent(generation: Int) = synchronized(lock) { generation == this.generation }
+
+    private fun checkUser(generation: Int) {
+        if (!isCurrent(generation)) throw TokenError("signed_out", 0, false)
     }
 
     /** The token, with the answer for [action]: from memory, from a running request, or from a new one. */
     private fun load(action: String, minFresh: Long): Loaded {
-        while (synchronized(lock) { ended } != null) renew()
+        val generation = synchronized(lock) { generation }
+        while (synchronized(lock) { mustRenew }) {
+            renew()
+            checkUser(generation)
+        }
         val held = synchronized(lock) {
-            val (token, answer) = Pair(token, answers[action])
+            val (token, answer) = Pair(token, answerFor(action))
             val held = if (token == null || answer == null) null else Loaded(answer, token)
-            if (held != null && isFresh(held.token, minFresh)) {
-                held.token.uses += 1
-                return held
-            }
+            if (held != null && isFresh(held.token, minFresh)) return counted(held)
             held
         }
+        val isShort = isUsable(held)
         try {
-            return await(join(action, minFresh, if (isUsable(held)) 1 else MAX_ATTEMPTS))
+            val task = join(generation, if (action == ANY) PROCESS else action, minFresh, isShort)
+            val loaded = newest(await(task, if (isShort) shortCallMs else options.timeoutMs))
+            checkUser(generation)
+            return counted(loaded)
         } catch (error: TokenError) {
-            if (held != null && isUsable(held) && error.retryable) return held
+            if (held != null && isUsable(held) && !isAboutUser(error)) return held
             throw error
         }
+    }
+
+    /** From memory. The `process` of UPI SDKs takes what `initiate` takes, without [INITIATE_MEMBERS]. */
+    private fun answerFor(action: String): Answer? {
+        if (action == ANY) return answers.values.firstOrNull()
+        return answers[action] ?: answers[INITIATE]?.takeIf { action == PROCESS }?.without(INITIATE_MEMBERS)
     }
 
     private fun isFresh(token: Token, minFresh: Long) =
         clock.monotonic() < token.refreshAt && token.remainingMs() >= minFresh * 1000 && token.uses < MAX_USES
 
     private fun isUsable(held: Loaded?): Boolean = synchronized(lock) {
-        held != null && held.token === token && ended == null && held.token.remainingMs() > MIN_LIFE_MS
+        held != null && held.token === token && !mustRenew && held.token.remainingMs() > MIN_LIFE_MS
     }
 
-    private fun join(action: String, minFresh: Long, attempts: Int): FutureTask<Loaded> = synchronized(lock) {
+    private fun join(
+        generation: Int,
+        action: String,
+        minFresh: Long,
+        isShort: Boolean,
+    ): FutureTask<Loaded> = synchronized(lock) {
+        checkUser(generation)
         val running = flights[action]
-        if (running != null && running.minFresh >= minFresh) return running.task
+        if (running != null && running.minFresh >= minFresh && running.isShort == isShort) return running.task
         val directives = if (minFresh > 0) mapOf("Cache-Control" to "min-fresh=$minFresh") else emptyMap()
+        val call = Call("GET", payloadPath(action), directives, isShort)
         lateinit var task: FutureTask<Loaded>
         task = FutureTask(Callable {
             try {
-                request(action, directives, attempts)
+                request(generation, action, call)
             } finally {
                 synchronized(lock) { if (flights[action]?.task === task) flights.remove(action) }
             }
         })
-        flights[action] = Flight(minFresh, task)
+        flights[action] = Flight(minFresh, isShort, task)
         threads.execute(task)
         task
     }
 
-    /** Gets a new token. Until that succeeds, no call returns the old one. */
+    /**
+     * A request can return the token that the SDK rejected: if it started before the renewal, or if another replica
+     * of the service still has that token.
+     */
+    private fun newest(loaded: Loaded): Loaded {
+        synchronized(lock) {
+            if (loaded.token.clientAuthToken != ended) return loaded
+            val token = token
+            if (!mustRenew && token != null && token.order > loaded.token.order) return Loaded(loaded.answer, token)
+        }
+        return Loaded(loaded.answer, renew().token)
+    }
+
+    private fun counted(loaded: Loaded): Loaded = synchronized(lock) { loaded.also { it.token.uses += 1 } }
+
+    /** The SDK rejected the newest token: until there is another, no call returns one. */
+    private fun endLatest() = synchronized(lock) {
+        if (!mustRenew) {
+            mustRenew = true
+            ended = latest
+        }
+    }
+
+    /** Gets a new token. */
     private fun renew(): Loaded {
         val task = synchronized(lock) {
             renewal ?: startRenewal().also { renewal = it }
         }
-        return await(task)
+        return await(task, options.timeoutMs)
     }
 
     private fun startRenewal(): FutureTask<Loaded> {
-        ended = ended ?: token?.clientAuthToken ?: ""
+        val generation = generation
         lateinit var task: FutureTask<Loaded>
         task = FutureTask(Callable {
             try {
-                requestNew()
+                requestNew(generation)
             } finally {
                 synchronized(lock) { if (renewal === task) renewal = null }
             }
@@ -339,22 +418,20 @@ class TokenSource(private val options: Options) {
         return task
     }
 
-    private fun requestNew(): Loaded {
-        val generation = synchronized(lock) { generation }
-        val loaded = when (options.profile) {
-            Profile.UPI -> request(UPDATE_AUTH, emptyMap(), MAX_ATTEMPTS)
-            Profile.EC -> request(PROCESS, emptyMap(), MAX_ATTEMPTS, "&new_token=true")
+    private fun requestNew(generation: Int): Loaded = when (options.profile) {
+        Profile.UPI -> request(generation, UPDATE_AUTH, Call("GET", payloadPath(UPDATE_AUTH)), isRenewal = true)
+        Profile.EC -> {
+            val call = Call("GET", "${payloadPath(PROCESS)}&new_token=true")
+            request(generation, PROCESS, call, isRenewal = true)
         }
-        synchronized(lock) { if (generation == this.generation) this.ended = null }
-        return loaded
     }
 
     /** The result of a task. A task that does not end, such as in `accessToken`, is left alone. */
-    private fun <T> await(task: FutureTask<T>): T {
+    private fun <T> await(task: FutureTask<T>, limitMs: Long): T {
         try {
-            return task.get(options.timeoutMs, TimeUnit.MILLISECONDS)
+            return task.get(limitMs, TimeUnit.MILLISECONDS)
         } catch (failed: ExecutionException) {
-            throw failed.cause as? TokenError ?: TokenError("internal", 0, false, cause = failed.cause)
+            throw asTokenError(failed.cause)
         } catch (late: TimeoutException) {
             synchronized(lock) {
                 flights.values.removeAll { it.task === task }
@@ -365,16 +442,12 @@ class TokenSource(private val options: Options) {
         }
     }
 
-    private fun request(
-        action: String,
-        directives: Map<String, String>,
-        attempts: Int,
-        option: String = "",
-    ): Loaded {
-        val (generation, order) = synchronized(lock) { Pair(generation, ++requests) }
-        val platform = options.platform?.let { "&platform=$it" } ?: ""
-        val call = Call("GET", "/me/sdk-payload?action=$action$platform$option", directives, attempts)
-        val (answer, sentAt) = call(call, ::Answer)
+    private fun payloadPath(action: String): String =
+        "/me/sdk-payload?action=$action" + (options.platform?.let { "&platform=$it" } ?: "")
+
+    private fun request(generation: Int, action: String, call: Call, isRenewal: Boolean = false): Loaded {
+        val (wakes, order) = synchronized(lock) { Pair(wakes, ++requests) }
+        val (answer, sentAt) = call(call, if (call.isShort) 1 else MAX_ATTEMPTS, generation, ::answer)
         // Its life counts from the sending of the request, so it is never too long.
         val token = Token(
             answer.payload.getString(CLIENT_AUTH_TOKEN),
@@ -385,13 +458,17 @@ class TokenSource(private val options: Options) {
             order,
             clock,
         )
-        val isCurrent = synchronized(lock) {
-            (generation == this.generation).also {
-                if (it) answers[action] = answer
-                if (it && (this.token?.order ?: 0) < order) this.token = token
+        synchronized(lock) {
+            checkUser(generation)
+            if ((this.token?.order ?: 0) < order && token.clientAuthToken != ended) {
+                latest = token.clientAuthToken
+                // The phone may have slept meanwhile.
+                this.token = token.takeIf { wakes == this.wakes }
             }
+            if (wakes == this.wakes) answers[action] = answer
+            if (isRenewal) mustRenew = false
         }
-        return if (isCurrent) Loaded(answer, token) else request(action, directives, attempts, option)
+        return Loaded(answer, token)
     }
 
     private fun envelope(loaded: Loaded, own: JSONObject): JSONObject {
@@ -407,43 +484,53 @@ class TokenSource(private val options: Options) {
     }
 
     /** Sends a request until it succeeds, must not be repeated, or time is up. */
-    private fun <T> call(call: Call, read: (HttpReply) -> T): Pair<T, Long> {
-        val generation = synchronized(lock) { generation }
-        val deadline = clock.monotonic() + options.timeoutMs
-        var renew = false
-        var isRenewed = false
+    private fun <T> call(
+        call: Call,
+        attempts: Int,
+        generation: Int = synchronized(lock) { this.generation },
+        read: (HttpReply) -> T,
+    ): Pair<T, Long> {
+        val deadline = clock.monotonic() + if (call.isShort) shortCallMs else options.timeoutMs
+        val access = AccessState(generation)
         var attempt = 1
         while (true) {
             val error = try {
-                return exchange(call, renew, deadline, read)
+                return exchange(call, access, deadline, read)
             } catch (error: TokenError) {
                 error
             }
-            renew = isAccessTokenRejected(error) && !isRenewed
-            if (renew) {
-                isRenewed = true
+            val isRejected = isAccessTokenRejected(error)
+            if (isRejected && !access.renew && isCurrent(generation)) {
+                access.renew = true
                 continue
             }
-            if (isAccessTokenRejected(error)) logOut(generation)
+            if (isRejected) logOut(generation)
             val wait = waitMs(error, attempt)
-            if (!error.retryable || attempt >= call.attempts || clock.monotonic() + wait >= deadline) throw error
+            val mayRepeat = error.retryable && error.code != ACCESS_TOKEN && attempt < attempts
+            if (!mayRepeat || clock.monotonic() + wait >= deadline) throw error
             clock.sleep(wait)
+            checkUser(generation)
             attempt += 1
         }
     }
 
     private fun logOut(generation: Int) {
         val isFirst = synchronized(lock) { (generation == this.generation).also { if (it) invalidate() } }
-        if (isFirst) options.onLogout()
+        if (isFirst) tell { options.onLogout() }
     }
 
     /** Sends a request once. */
-    private fun <T> exchange(call: Call, renew: Boolean, deadline: Long, read: (HttpReply) -> T): Pair<T, Long> {
+    private fun <T> exchange(call: Call, access: AccessState, deadline: Long, read: (HttpReply) -> T): Pair<T, Long> {
+        checkUser(access.generation)
+        val renew = access.renew && !access.isRenewed
         val accessToken = accessToken(renew)
+        checkUser(access.generation)
+        if (renew) access.isRenewed = true
         val headers = mapOf("Authorization" to "Bearer $accessToken", "Accept" to "application/json")
         val sentAt = clock.monotonic()
         val url = options.baseUrl.trimEnd('/') + call.path
-        val request = HttpRequest(call.method, url, headers + call.directives, max(deadline - sentAt, 1))
+        val limitMs = min(max(deadline - sentAt, 1), MAX_ATTEMPT_MS)
+        val request = HttpRequest(call.method, url, headers + call.directives, limitMs)
         val reply = try {
             options.transport.send(request)
         } catch (late: SocketTimeoutException) {
@@ -454,19 +541,19 @@ class TokenSource(private val options: Options) {
         failure(reply)?.let { throw it }
         try {
             return Pair(read(reply), sentAt)
-        } catch (failed: JSONException) {
-            // Such as the page of a public wireless network.
-            throw TokenError("unexpected_response", reply.status, true, cause = failed)
+        } catch (_: JSONException) {
+            // Such as the page of a public wireless network. No cause: its message has the whole text.
+            throw TokenError("unexpected_response", reply.status, true)
         }
     }
 
     /** The access token. Calls at the same time share one renewal. */
     private fun accessToken(renew: Boolean): String = try {
-        if (renew) await(renewAccessToken()) else options.accessToken(false)
+        if (renew) await(renewAccessToken(), options.timeoutMs) else options.accessToken(false)
     } catch (error: TokenError) {
-        throw TokenError("access_token", 0, false, cause = error.cause ?: error)
+        throw TokenError(ACCESS_TOKEN, 0, true, cause = error.cause ?: error)
     } catch (@Suppress("TooGenericExceptionCaught") failed: Exception) {
-        throw TokenError("access_token", 0, false, cause = failed)
+        throw TokenError(ACCESS_TOKEN, 0, true, cause = failed)
     }
 
     private fun renewAccessToken(): FutureTask<String> = synchronized(lock) {
@@ -486,27 +573,55 @@ class TokenSource(private val options: Options) {
 }
 
 /** The body of GET /me/sdk-payload. */
-private class Answer(reply: HttpReply) {
-    private val json = JSONObject(reply.text)
-    val payload: JSONObject = json.getJSONObject("payload").also { it.getString(CLIENT_AUTH_TOKEN) }
+private class Answer(private val json: JSONObject, val payload: JSONObject) {
     val service: String = json.getString("service")
     val betaAssets = json.optBoolean("betaAssets")
     val tenantId: String? = if (json.has("tenant_id")) json.getString("tenant_id") else null
     val expiresIn = json.getLong("expires_in")
     val refreshAfter = json.getLong("refresh_after")
     val routingId: String = json.optString("routing_id")
+
+    fun without(members: Set<String>): Answer {
+        val rest = JSONObject()
+        for (key in payload.keys()) if (key !in members) rest.put(key, payload.get(key))
+        return Answer(json, rest)
+    }
+}
+
+private fun answer(reply: HttpReply): Answer {
+    val json = JSONObject(reply.text)
+    return Answer(json, json.getJSONObject("payload").also { it.getString(CLIENT_AUTH_TOKEN) })
 }
 
 private data class Loaded(val answer: Answer, val token: Token)
 
-private class Flight(val minFresh: Long, val task: FutureTask<Loaded>)
+private class Flight(val minFresh: Long, val isShort: Boolean, val task: FutureTask<Loaded>)
 
-private class Call(val method: String, val path: String, val directives: Map<String, String>, val attempts: Int)
+/** [isShort]: there is a usable token, so one short attempt is enough. */
+private class Call(
+    val method: String,
+    val path: String,
+    val directives: Map<String, String> = emptyMap(),
+    val isShort: Boolean = false,
+)
+
+/** The access token within one call. [renew]: the service rejected it. [isRenewed]: there was another since. */
+private class AccessState(val generation: Int) {
+    var renew = false
+    var isRenewed = false
+}
 
 private const val INITIATE = "initiate"
 private const val PROCESS = "process"
 private const val UPDATE_AUTH = "updateAuth"
 private const val CLIENT_AUTH_TOKEN = "clientAuthToken"
+private const val ACCESS_TOKEN = "access_token"
+
+/** Any answer in memory has the token. */
+private const val ANY = "any"
+
+/** What `initiate` takes and `process` does not. */
+private val INITIATE_MEMBERS = setOf("action", "merchantId", "clientId", "environment")
 
 /** `session_expired` is documented; one app sees `session_expiry`. */
 private val EXPIRY_EVENTS = setOf("session_expired", "session_expiry")
@@ -515,8 +630,20 @@ private val EXPIRY_EVENTS = setOf("session_expired", "session_expiry")
 private val ORDER_ACTIONS = setOf("cardTxn", "nbTxn", "walletTxn", "upiTxn")
 private const val MAX_ATTEMPTS = 4
 
+/** The service's own limit is 5 s. */
+private const val MAX_ATTEMPT_MS = 6_000L
+
+/** Time limit of a call while there is a usable token. */
+private const val SHORT_CALL_MS = 2_000L
+
 /** Rounds of `timeoutMs` in which `attach` tries to answer an event. */
 private const val MAX_ROUNDS = 3
+
+/** The payment screen does not wait longer for the next round. */
+private const val MAX_ROUND_WAIT_MS = 60_000L
+
+/** A proxy's 4xx that may be gone at the next attempt: Request Timeout, Too Early, Too Many Requests. */
+private val GATEWAYS_RETRYABLE = setOf(408, 425, 429)
 
 /** A token with less life left is not used, also if there is no other. */
 private const val MIN_LIFE_MS = 10_000L
@@ -535,21 +662,39 @@ private val threads = Executors.newCachedThreadPool { task ->
 private fun isAccessTokenRejected(error: TokenError) =
     error.status == 401 && (error.code == "invalid_token" || error.code == "expired_token")
 
+/** The service rejects this user, or the user is gone: no token in memory may be used instead. */
+private fun isAboutUser(error: TokenError) =
+    error.code == "signed_out" || (error.status in setOf(401, 403) && error.code != "unexpected_response")
+
+private fun asTokenError(error: Throwable?) =
+    error as? TokenError ?: TokenError("internal", 0, false, cause = error)
+
+/** Calls a function of the app. Its failure is the app's own, and must not end the app in this thread. */
+private fun tell(callback: () -> Unit) {
+    try {
+        callback()
+    } catch (@Suppress("TooGenericExceptionCaught") _: Exception) {
+        // See above.
+    }
+}
+
 /** `null` for a success. */
 private fun failure(reply: HttpReply): TokenError? {
     if (reply.status == 200 || reply.status == 202) return null
     try {
         val problem = JSONObject(reply.text)
-        val retryAfter = problem.optDouble("retry_after").takeUnless { it.isNaN() }
+        val retryAfter = seconds(problem.optDouble("retry_after"))
         val requestId = if (problem.isNull("request_id")) null else problem.getString("request_id")
         return TokenError(
             problem.getString("code"), reply.status, problem.getBoolean("retryable"), retryAfter, requestId,
         )
-    } catch (failed: JSONException) {
-        val retryAfter = reply.retryAfter?.toDoubleOrNull()
-        return TokenError("unexpected_response", reply.status, reply.status >= 500, retryAfter, cause = failed)
+    } catch (_: JSONException) {
+        val retryable = reply.status !in 400..499 || reply.status in GATEWAYS_RETRYABLE
+        return TokenError("unexpected_response", reply.status, retryable, seconds(reply.retryAfter?.toDoubleOrNull()))
     }
 }
+
+private fun seconds(wait: Double?) = wait?.takeIf { it >= 0 && it < Double.POSITIVE_INFINITY }
 
 /** What the service says, else 0.5 s, 1 s, 2 s, 4 s, up to half of it less. */
 private fun waitMs(error: TokenError, attempt: Int): Long {

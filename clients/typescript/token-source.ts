@@ -96,7 +96,7 @@ export interface Options {
   onLogout?: () => void;
   /** Called when `attach` could not answer `session_expired`. */
   onError?: (error: TokenError) => void;
-  /** How `attach` passes requests to the SDK: as `'string'` (default), or `'object'` for the web SDK. */
+  /** How `attach` passes requests to the SDK: as `'string'` (default), or `'object'` for the web SDK and Capacitor. */
   envelope?: 'string' | 'object';
   /** Time limit of a call, retries included. Keep it above the service's own limit of 5 s. */
   timeoutMs?: number;
@@ -175,7 +175,8 @@ export interface Clock {
 export class TokenError extends Error {
   /**
    * A code of the service's documentation, or `network`, `timeout`, `unexpected_response` (not from the
-   * service) or `access_token` (`accessToken` failed).
+   * service), `access_token` (`accessToken` failed), `signed_out` (`invalidate` was called) or `internal` (a
+   * fault of this client or of a function that the app passed).
    */
   readonly code: string;
   readonly status: number;
@@ -223,6 +224,7 @@ interface Loaded {
 
 interface Flight {
   minFresh: number;
+  isShort: boolean;
   loaded: Promise<Loaded>;
 }
 
@@ -230,8 +232,15 @@ interface Call<T> {
   method: 'GET' | 'POST';
   path: string;
   directives: Record<string, string>;
-  attempts: number;
+  /** There is a usable token, so one short attempt is enough. */
+  isShort: boolean;
   read: (reply: HttpReply) => T | TokenError;
+}
+
+/** The access token within one call. `renew`: the service rejected it. `isRenewed`: there was another since. */
+interface AccessState {
+  renew: boolean;
+  isRenewed: boolean;
 }
 
 /** `sentAt`: on the monotonic clock. */
@@ -241,12 +250,20 @@ interface Success<T> {
 }
 
 const MAX_ATTEMPTS = 4;
+/** The service's own limit is 5 s. */
+const MAX_ATTEMPT_MS = 6000;
+/** Time limit of a call while there is a usable token. */
+const SHORT_CALL_MS = 2000;
 /** Rounds of `timeoutMs` in which `attach` tries to answer an event. */
 const MAX_ROUNDS = 3;
+/** The payment screen does not wait longer for the next round. */
+const MAX_ROUND_WAIT_MS = 60_000;
 /** A token with less life left is not used, also if there is no other. */
 const MIN_LIFE_MS = 10_000;
 /** Juspay limits the uses of a token. The service replaces it in time, if it sees about a third of the uses. */
 const MAX_USES = 3;
+/** A proxy's 4xx that may be gone at the next attempt: Request Timeout, Too Early, Too Many Requests. */
+const GATEWAYS_RETRYABLE = [408, 425, 429];
 /** Their token is that of Create Order. */
 const ORDER_ACTIONS = ['cardTxn', 'nbTxn', 'walletTxn', 'upiTxn'];
 
@@ -261,9 +278,16 @@ export class TokenSource {
   private readonly flights = new Map<SdkAction, Flight>();
   private renewal: Promise<Loaded> | undefined;
   private accessTokenRenewal: Promise<string> | undefined;
-  /** The token that `refresh` was called about, until there is another. */
+  /** The last token that the SDK rejected. It is never returned again. */
   private ended: string | undefined;
+  /** There is no other token yet. */
+  private mustRenew = false;
+  /** The text of the newest token, also after `wake`. */
+  private latest: string | undefined;
+  /** Counts users. */
   private generation = 0;
+  /** Counts returns from the background. */
+  private wakes = 0;
   private requests = 0;
 
   constructor(options: Options) {
@@ -278,26 +302,35 @@ export class TokenSource {
    * that takes long. If no token lives that long, returns the best one.
    */
   async fetch(minFresh = 0): Promise<Token> {
-    return (await this.load('process', minFresh)).token;
+    return (await this.load('any', minFresh)).token;
   }
 
   /** Returns a new token, because the SDK rejected the last one. Never returns the last one again. */
   async refresh(): Promise<Token> {
-    return (await this.renew()).token;
+    this.endLatest();
+    return counted(await this.renew()).token;
+  }
+
+  /** Forgets the user, at sign-out. Calls in progress fail with `signed_out`. */
+  invalidate(): void {
+    this.generation += 1;
+    this.wake();
+    this.ended = undefined;
+    this.mustRenew = false;
+    this.latest = undefined;
+    this.renewal = undefined;
+    this.accessTokenRenewal = undefined;
   }
 
   /**
-   * Forgets the token: at sign-out, and when the app comes back from the background, because some engines'
-   * monotonic clock stands still while the phone sleeps. Calls in progress request their token again.
+   * Forgets how long the token lives: when the app returns from the background, because some engines' monotonic clock
+   * stands still while the phone sleeps. The next call asks the service. A running renewal goes on.
    */
-  invalidate(): void {
-    this.generation += 1;
+  wake(): void {
+    this.wakes += 1;
     this.token = undefined;
-    this.ended = undefined;
     this.answers.clear();
     this.flights.clear();
-    this.renewal = undefined;
-    this.accessTokenRenewal = undefined;
   }
 
   /**
@@ -306,7 +339,8 @@ export class TokenSource {
    */
   async prepare(): Promise<void> {
     try {
-      await this.call({ method: 'POST', path: '/me/prepare', directives: {}, attempts: 1, read: () => undefined });
+      const read = () => undefined;
+      await this.call({ method: 'POST', path: '/me/prepare', directives: {}, isShort: false, read }, 1);
     } catch {
       // The next call reports the error.
     }
@@ -350,10 +384,12 @@ export class TokenSource {
       }
       if (this.options.profile === 'ec') {
         // This SDK knows no updateAuth: the next `process` has a new token.
-        this.ended = this.token?.clientAuthToken ?? '';
+        this.endLatest();
         return false;
       }
-      void this.answerExpiry(hyperServices, payload.reqCode, () => isAttached);
+      this.endLatest();
+      const { generation } = this;
+      void this.answerExpiry(hyperServices, payload.reqCode, () => isAttached && generation === this.generation);
       return true;
     };
     const name = hyperServices.getHyperEventString?.() ?? hyperServices.HyperEvent ?? 'HyperEvent';
@@ -368,62 +404,86 @@ export class TokenSource {
   private async answerExpiry(
     hyperServices: HyperServices,
     reqCode: unknown,
-    isAttached: () => boolean,
+    isWanted: () => boolean,
   ): Promise<void> {
-    for (let round = 1; isAttached(); round += 1) {
+    for (let round = 1; isWanted(); round += 1) {
       try {
-        const envelope = this.envelope(await this.renew(), reqCode === undefined ? {} : { reqCode });
-        if (isAttached()) {
+        const loaded = counted(await this.renew());
+        const envelope = this.envelope(loaded, reqCode === undefined ? {} : { reqCode });
+        if (isWanted()) {
           hyperServices.process(this.options.envelope === 'object' ? envelope : JSON.stringify(envelope));
         }
         return;
       } catch (error) {
         const why = asTokenError(error);
-        if (!why.retryable || round === MAX_ROUNDS) {
-          this.options.onError?.(why);
+        const wait = waitMs(why, round);
+        if (!why.retryable || round === MAX_ROUNDS || wait > MAX_ROUND_WAIT_MS) {
+          tell(() => isWanted() && this.options.onError?.(why));
           return;
         }
-        await this.clock.sleep(waitMs(why, round));
+        await this.clock.sleep(wait);
       }
     }
   }
 
   /** The token, with the answer for `action`: from memory, from a running request, or from a new one. */
-  private async load(action: SdkAction, minFresh: number): Promise<Loaded> {
-    if (this.ended !== undefined) {
+  private async load(action: SdkAction | 'any', minFresh: number): Promise<Loaded> {
+    const { generation } = this;
+    while (this.mustRenew) {
       await this.renew();
-      return this.load(action, minFresh);
+      this.checkUser(generation);
     }
-    const answer = this.answers.get(action);
+    const answer = this.answerFor(action);
     const held = this.token && answer && { answer, token: this.token };
     const now = this.clock.monotonic();
     const isFresh = held && now < held.token.refreshAt && held.token.remainingMs() >= minFresh * 1000;
     if (isFresh && held.token.uses < MAX_USES) {
-      held.token.uses += 1;
-      return held;
+      return counted(held);
     }
-    const isUsable = () => held && held.token.remainingMs() > MIN_LIFE_MS && this.token === held.token;
+    const isUsable = () =>
+      held !== undefined &&
+      held.token.remainingMs() > MIN_LIFE_MS &&
+      this.token === held.token &&
+      !this.mustRenew;
     try {
-      return await this.join(action, minFresh, isUsable() ? 1 : MAX_ATTEMPTS);
+      const loaded = await this.join(action === 'any' ? 'process' : action, minFresh, isUsable());
+      return counted(await this.newest(loaded));
     } catch (error) {
-      if (held && isUsable() && this.ended === undefined && asTokenError(error).retryable) {
+      const why = asTokenError(error);
+      if (held && isUsable() && !isAboutUser(why)) {
         return held;
       }
-      throw error;
+      throw why;
     }
   }
 
-  private join(action: SdkAction, minFresh: number, attempts: number): Promise<Loaded> {
+  /** From memory. The `process` of UPI SDKs takes what `initiate` takes, without some members. */
+  private answerFor(action: SdkAction | 'any'): SdkPayload | undefined {
+    if (action === 'any') {
+      return this.answers.values().next().value;
+    }
+    const initiate = this.answers.get('initiate');
+    if (action !== 'process' || this.answers.has(action) || !initiate) {
+      return this.answers.get(action);
+    }
+    const payload = { ...initiate.payload };
+    for (const member of ['action', 'merchantId', 'clientId', 'environment']) {
+      delete payload[member];
+    }
+    return { ...initiate, payload };
+  }
+
+  private join(action: SdkAction, minFresh: number, isShort: boolean): Promise<Loaded> {
     const running = this.flights.get(action);
-    if (running && running.minFresh >= minFresh) {
+    if (running && running.minFresh >= minFresh && running.isShort === isShort) {
       return running.loaded;
     }
     const directives: Record<string, string> = {};
     if (minFresh > 0) {
       directives['Cache-Control'] = `min-fresh=${Math.ceil(minFresh)}`;
     }
-    const loaded = this.request(action, directives, attempts);
-    const flight = { minFresh, loaded };
+    const loaded = this.request(action, directives, isShort);
+    const flight = { minFresh, isShort, loaded };
     this.flights.set(action, flight);
     const end = () => {
       if (this.flights.get(action) === flight) {
@@ -434,12 +494,31 @@ export class TokenSource {
     return loaded;
   }
 
-  /** Gets a new token. Until that succeeds, no call returns the old one. */
+  /**
+   * A request can return the token that the SDK rejected: if it started before the renewal, or if another replica of
+   * the service still has that token.
+   */
+  private async newest({ answer, token }: Loaded): Promise<Loaded> {
+    if (token.clientAuthToken !== this.ended) {
+      return { answer, token };
+    }
+    const isOlder = !this.mustRenew && this.token && this.token.order > token.order;
+    return { answer, token: isOlder && this.token ? this.token : (await this.renew()).token };
+  }
+
+  /** The SDK rejected the newest token: until there is another, no call returns one. */
+  private endLatest(): void {
+    if (!this.mustRenew) {
+      this.mustRenew = true;
+      this.ended = this.latest;
+    }
+  }
+
+  /** Gets a new token. */
   private renew(): Promise<Loaded> {
     if (this.renewal) {
       return this.renewal;
     }
-    this.ended ??= this.token?.clientAuthToken ?? '';
     const renewal = this.requestNew();
     this.renewal = renewal;
     const end = () => {
@@ -452,37 +531,43 @@ export class TokenSource {
   }
 
   private async requestNew(): Promise<Loaded> {
-    const { generation } = this;
     const loaded = await (this.options.profile === 'upi'
-      ? this.request('updateAuth', {}, MAX_ATTEMPTS)
-      : this.request('process', {}, MAX_ATTEMPTS, '&new_token=true'));
-    if (generation === this.generation) {
-      this.ended = undefined;
-    }
+      ? this.request('updateAuth', {}, false)
+      : this.request('process', {}, false, '&new_token=true'));
+    this.mustRenew = false;
     return loaded;
   }
 
   private async request(
     action: SdkAction,
     directives: Record<string, string>,
-    attempts: number,
+    isShort: boolean,
     option = '',
   ): Promise<Loaded> {
-    const { generation } = this;
+    const { generation, wakes } = this;
     const order = (this.requests += 1);
     const platform = this.options.platform ? `&platform=${this.options.platform}` : '';
     const path = `/me/sdk-payload?action=${action}${platform}${option}`;
-    const call: Call<SdkPayload> = { method: 'GET', path, directives, attempts, read: readAnswer };
-    const { result: answer, sentAt } = await this.call(call);
+    const call: Call<SdkPayload> = { method: 'GET', path, directives, isShort, read: readAnswer };
+    const { result: answer, sentAt } = await this.call(call, isShort ? 1 : MAX_ATTEMPTS);
+    this.checkUser(generation);
     const token = this.held(answer, sentAt, order);
-    if (generation !== this.generation) {
-      return this.request(action, directives, attempts, option);
+    const isNewest = !this.token || this.token.order < order;
+    if (isNewest && token.clientAuthToken !== this.ended) {
+      this.latest = token.clientAuthToken;
+      // The phone may have slept meanwhile.
+      this.token = wakes === this.wakes ? token : undefined;
     }
-    this.answers.set(action, answer);
-    if (!this.token || this.token.order < order) {
-      this.token = token;
+    if (wakes === this.wakes) {
+      this.answers.set(action, answer);
     }
     return { answer, token };
+  }
+
+  private checkUser(generation: number): void {
+    if (generation !== this.generation) {
+      throw new TokenError('signed_out', 0, false);
+    }
   }
 
   /** A token whose life counts from the sending of the request, so never too long. */
@@ -497,7 +582,7 @@ export class TokenSource {
       authExpiry: () => new Date(clock.wall() + remainingMs()).toISOString(),
       refreshAt: sentAt + answer.refresh_after * 1000,
       order,
-      uses: 1,
+      uses: 0,
     };
   }
 
@@ -515,67 +600,65 @@ export class TokenSource {
   }
 
   /** Sends a request until it succeeds, must not be repeated, or time is up. */
-  private async call<T>(call: Call<T>): Promise<Success<T>> {
+  private async call<T>(call: Call<T>, attempts: number): Promise<Success<T>> {
     const { clock, generation } = this;
-    const deadline = clock.monotonic() + this.timeoutMs;
-    let renew = false;
-    let isRenewed = false;
+    const deadline = clock.monotonic() + (call.isShort ? Math.min(SHORT_CALL_MS, this.timeoutMs) : this.timeoutMs);
+    const access: AccessState = { renew: false, isRenewed: false };
     for (let attempt = 1; ; attempt += 1) {
-      const outcome: Success<T> | TokenError = await this.attempt(call, renew, deadline - clock.monotonic());
+      const outcome: Success<T> | TokenError = await this.attempt(call, access, deadline);
       if (!(outcome instanceof TokenError)) {
         return outcome;
       }
-      renew = isAccessTokenRejected(outcome) && !isRenewed;
-      if (renew) {
-        isRenewed = true;
+      const isRejected = isAccessTokenRejected(outcome) && generation === this.generation;
+      if (isRejected && !access.renew) {
+        access.renew = true;
         attempt -= 1;
         continue;
       }
-      if (isAccessTokenRejected(outcome) && generation === this.generation) {
+      if (isRejected) {
         this.invalidate();
-        this.options.onLogout?.();
+        tell(() => this.options.onLogout?.());
+        throw outcome;
       }
       const wait = waitMs(outcome, attempt);
-      if (!outcome.retryable || attempt >= call.attempts || clock.monotonic() + wait >= deadline) {
+      const mayRepeat = outcome.retryable && outcome.code !== 'access_token' && attempt < attempts;
+      if (!mayRepeat || clock.monotonic() + wait >= deadline) {
         throw outcome;
       }
       await clock.sleep(wait);
+      this.checkUser(generation);
     }
   }
 
   /** Sends a request once. */
-  private async attempt<T>(call: Call<T>, renew: boolean, remainingMs: number): Promise<Success<T> | TokenError> {
-    const abort = new AbortController();
-    let end: (outcome: TokenError) => void;
-    const timeout = new Promise<TokenError>((resolve) => {
-      end = resolve;
-    });
-    const timer = setTimeout(() => end(new TokenError('timeout', 0, true)), Math.max(remainingMs, 0));
-    try {
-      return await Promise.race([this.exchange(call, renew, abort.signal), timeout]);
-    } finally {
-      clearTimeout(timer);
-      abort.abort();
-    }
-  }
-
-  private async exchange<T>(call: Call<T>, renew: boolean, signal: AbortSignal): Promise<Success<T> | TokenError> {
+  private async attempt<T>(call: Call<T>, access: AccessState, deadline: number): Promise<Success<T> | TokenError> {
+    const { clock, generation } = this;
     const { method, path, directives, read } = call;
-    let accessToken: string;
+    const renew = access.renew && !access.isRenewed;
+    let accessToken: string | TokenError;
     try {
-      accessToken = await this.accessToken(renew);
+      accessToken = await within(deadline - clock.monotonic(), this.accessToken(renew));
     } catch (cause) {
-      return new TokenError('access_token', 0, false, undefined, undefined, cause);
+      return new TokenError('access_token', 0, true, undefined, undefined, cause);
     }
+    if (accessToken instanceof TokenError) {
+      return accessToken;
+    }
+    this.checkUser(generation);
+    access.isRenewed ||= renew;
     const headers = { Authorization: `Bearer ${accessToken}`, Accept: 'application/json', ...directives };
     const url = this.options.baseUrl.replace(/\/+$/, '') + path;
-    const sentAt = this.clock.monotonic();
+    const sentAt = clock.monotonic();
+    const abort = new AbortController();
     try {
-      const reply = await this.transport({ method, url, headers, signal });
-      const result = failure(reply) ?? read(reply);
+      const sent = this.transport({ method, url, headers, signal: abort.signal });
+      const reply = await within(Math.min(deadline - sentAt, MAX_ATTEMPT_MS), sent);
+      const result = reply instanceof TokenError ? reply : (failure(reply) ?? read(reply));
       return result instanceof TokenError ? result : { result, sentAt };
     } catch (cause) {
       return new TokenError('network', 0, true, undefined, undefined, cause);
+    } finally {
+      abort.abort();
     }
   }
 
@@ -592,15 +675,49 @@ export class TokenSource {
           this.accessTokenRenewal = undefined;
         }
       };
-      renewal.then(end, end);
+      // One that never ends is not waited for again.
+      void within(this.timeoutMs, renewal).then(end, end);
     }
     return this.accessTokenRenewal;
+  }
+}
+
+/** The result of `work`, or the error `timeout`. */
+async function within<T>(ms: number, work: Promise<T>): Promise<T | TokenError> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const timeout = new Promise<TokenError>((resolve) => {
+    timer = setTimeout(() => resolve(new TokenError('timeout', 0, true)), Math.max(ms, 0));
+  });
+  try {
+    return await Promise.race([work, timeout]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Counts a use of the token. */
+function counted(loaded: Loaded): Loaded {
+  loaded.token.uses += 1;
+  return loaded;
+}
+
+/** Calls a function of the app. Its failure is the app's own, and does not change what the client does. */
+function tell(callback: () => void): void {
+  try {
+    callback();
+  } catch {
+    // See above.
   }
 }
 
 /** The only two codes about the user's session. A 401 of a proxy in front has no code. */
 function isAccessTokenRejected({ status, code }: TokenError): boolean {
   return status === 401 && (code === 'invalid_token' || code === 'expired_token');
+}
+
+/** The service rejects this user, or the user is gone: no token in memory may be used instead. */
+function isAboutUser({ status, code }: TokenError): boolean {
+  return code === 'signed_out' || ((status === 401 || status === 403) && code !== 'unexpected_response');
 }
 
 /** `undefined` for a success. */
@@ -611,12 +728,15 @@ function failure(reply: HttpReply): TokenError | undefined {
   }
   const problem = parsed(text) as Partial<Problem> | undefined;
   if (typeof problem?.code !== 'string' || typeof problem.retryable !== 'boolean') {
-    const seconds = Number(reply.retryAfter || NaN);
-    const retryAfter = Number.isFinite(seconds) ? seconds : undefined;
-    return new TokenError('unexpected_response', status, status >= 500, retryAfter);
+    const retryable = status < 400 || status >= 500 || GATEWAYS_RETRYABLE.includes(status);
+    return new TokenError('unexpected_response', status, retryable, seconds(Number(reply.retryAfter || NaN)));
   }
   const { code, retryable, retry_after: wait, request_id: requestId } = problem;
-  return new TokenError(code, status, retryable, typeof wait === 'number' ? wait : undefined, requestId);
+  return new TokenError(code, status, retryable, seconds(wait), requestId);
+}
+
+function seconds(wait: unknown): number | undefined {
+  return typeof wait === 'number' && Number.isFinite(wait) && wait >= 0 ? wait : undefined;
 }
 
 function readAnswer({ status, text }: HttpReply): SdkPayload | TokenError {
@@ -674,8 +794,11 @@ const systemClock: Clock = {
   sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
 };
 
-/** No `cache` option: with `no-store`, browsers send `Cache-Control: no-cache`, which demands a new token. */
+/**
+ * No `cache` option: with `no-store`, browsers send `Cache-Control: no-cache`, which demands a new token. No redirects:
+ * the service has none, and the access token is not for another server.
+ */
 const fetchTransport: Transport = async ({ method, url, headers, signal }) => {
-  const response = await fetch(url, { method, headers, signal, credentials: 'omit' });
+  const response = await fetch(url, { method, headers, signal, credentials: 'omit', redirect: 'manual' });
   return { status: response.status, retryAfter: response.headers.get('Retry-After'), text: await response.text() };
 };

@@ -75,7 +75,10 @@ private fun source(config: JSONObject): TokenSource {
             platform = if (config.has("platform")) config.getString("platform") else null,
             ec = ec,
             onLogout = { write(JSONObject().put("tell", "logout")) },
-            onError = { write(JSONObject().put("tell", "error").put("error", failure(it))) },
+            onError = {
+                write(JSONObject().put("tell", "error").put("error", failure(it)))
+                check(!config.optBoolean("appFails")) { "the app's fault" }
+            },
             timeoutMs = config.optLong("timeoutMs", 10_000),
             clock = TestClock,
         ),
@@ -88,7 +91,7 @@ private fun shown(token: Token) = JSONObject()
     .put("authExpiry", token.authExpiry())
     .put("routingId", token.routingId)
 
-private class App(private val tokens: TokenSource) {
+private class App(private val tokens: TokenSource, private val fails: Boolean) {
     private var attachment: Attachment? = null
 
     fun run(command: JSONObject): Any? = when (command.getString("do")) {
@@ -98,8 +101,12 @@ private class App(private val tokens: TokenSource) {
         "process" -> tokens.process(command.getJSONObject("own"), command.optLong("minFresh"))
         "prepare" -> tokens.prepare().let { null }
         "invalidate" -> tokens.invalidate().let { null }
+        "wake" -> tokens.wake().let { null }
         "attach" -> {
-            attachment = tokens.attach { write(JSONObject().put("tell", "process").put("envelope", it)) }
+            attachment = tokens.attach {
+                check(!fails) { "the app's fault" }
+                write(JSONObject().put("tell", "process").put("envelope", it))
+            }
             null
         }
         "detach" -> attachment?.detach().let { null }
@@ -117,7 +124,8 @@ private fun settle(commands: List<Thread>) {
 }
 
 fun main(arguments: Array<String>) {
-    val app = App(source(JSONObject(arguments[0])))
+    val config = JSONObject(arguments[0])
+    val app = App(source(config), config.optBoolean("appFails"))
     val commands = ArrayList<Thread>()
     for (line in generateSequence(::readlnOrNull)) {
         val command = JSONObject(line)

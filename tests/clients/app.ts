@@ -57,13 +57,21 @@ const options: Options = {
     return answer;
   },
   onLogout: () => write({ tell: 'logout' }),
-  onError: (error) => write({ tell: 'error', error: failure(error) }),
+  onError: (error) => {
+    write({ tell: 'error', error: failure(error) });
+    if (config.appFails) {
+      throw new Error("the app's fault");
+    }
+  },
 };
 const tokens = new TokenSource(options);
 
 const hyperServices: HyperServices = {
   HyperEvent: 'HyperEvent',
   process(envelope: string | object) {
+    if (config.appFails) {
+      throw new Error("the app's fault");
+    }
     const isString = typeof envelope === 'string';
     write({ tell: 'process', form: typeof envelope, envelope: isString ? JSON.parse(envelope) : envelope });
   },
@@ -109,6 +117,8 @@ async function run(command: Json): Promise<Json> {
       return tokens.prepare();
     case 'invalidate':
       return tokens.invalidate();
+    case 'wake':
+      return tokens.wake();
     case 'attach':
       attachment = tokens.attach(hyperServices, config.envelope === 'object' ? undefined : emitter);
       return undefined;

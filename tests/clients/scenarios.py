@@ -3,8 +3,9 @@
 
 Each scenario gets its own simulator, service and app. The app is the given program, with its options as one more
 argument; it runs the client by commands on standard input. Between app and service is a front, which records what
-the service receives and can behave like a broken network. Nothing waits for time to pass: the app's clock belongs
-to the scenario, and an app that wants to wait gets its answer when the scenario says so.
+the service receives and can behave like a broken network. Nothing waits for time to pass, except for a request that
+times out: the app's clock belongs to the scenario, and an app that wants to wait gets its answer when the scenario
+says so.
 """
 
 import datetime
@@ -153,6 +154,7 @@ class Front:
     def __init__(self, service):
         self.mode, self.received, self.lock = "pass", [], threading.Lock()
         self.held, self.may_pass = threading.Semaphore(0), threading.Event()
+        self.answered, self.retry_after, self.last_answer = threading.Semaphore(0), None, {}
         front = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -181,6 +183,11 @@ class Front:
             self.received.append(entry)
         if mode == "closes":
             handler.close_connection = True
+            self.answered.release()
+            return
+        if mode == "stalls":
+            handler.close_connection = True
+            self.may_pass.wait(LIMIT)
             return
         status, retry_after, body, kind = self.reply(mode, handler, service)
         if mode == "held":
@@ -193,14 +200,26 @@ class Front:
         handler.send_header("Content-Length", str(len(body)))
         if retry_after:
             handler.send_header("Retry-After", retry_after)
+        if status == 302:
+            handler.send_header("Location", "/elsewhere")
         handler.end_headers()
         handler.wfile.write(body)
+        self.answered.release()
+
+    def reply(self, mode, handler, service):
+        page = b"<html>a page of something else</html>"
+        if mode.isdigit():
+            return int(mode), self.retry_after, page, "text/html"
+        if mode == "another replica" and "action=process" in handler.path:
+            return self.last_answer[handler.path]
+        if mode == "no authorization":
+            del handler.headers["Authorization"]
+        reply = self.forwarded(handler, service)
+        self.last_answer[handler.path] = reply
+        return reply
 
     @staticmethod
-    def reply(mode, handler, service):
-        page = b"<html>a page of something else</html>"
-        if mode not in ("pass", "held"):
-            return int(mode), None, page, "text/html"
+    def forwarded(handler, service):
         connection = http.client.HTTPConnection("127.0.0.1", service, timeout=LIMIT)
         names = ("Authorization", "Cache-Control", "Content-Length", "Accept")
         headers = {name: handler.headers[name] for name in names if name in handler.headers}
@@ -267,6 +286,7 @@ class Run:
         self.begun = []
         self.tokens, self.kind, self.renewed = {}, "good", ["good"]
         self.waits, self.on_wait, self.logouts, self.errors, self.wall = [], None, 0, [], 0
+        self.waited = threading.Semaphore(0)
         self.may_sign_in = threading.Event()
         self.may_sign_in.set()
         options = {"baseUrl": f"http://127.0.0.1:{self.front.port}/", "profile": scenario["profile"], **scenario.get("options", {})}
@@ -280,6 +300,7 @@ class Run:
             self.waits.append(question["ms"] / 1000)
             if self.on_wait:
                 self.on_wait()
+            self.waited.release()
             return None
         self.may_sign_in.wait(LIMIT)
         if question["renew"]:
@@ -379,10 +400,13 @@ class Run:
         rule = {"customer": self.customer, "fault": fault}
         self.world.simulator("POST", "/faults", rule if times is None else {**rule, "times": times})
 
-    def step_network(self, mode):
-        self.front.mode = mode
-        if mode == "pass":
+    def step_network(self, mode, retry_after=None, release=True):
+        """How the front behaves. `release`: whether it answers what it has held until now."""
+        self.front.mode, self.front.retry_after = mode, retry_after
+        if mode == "pass" and release:
             self.front.may_pass.set()
+        elif mode in ("held", "stalls"):
+            self.front.may_pass.clear()
 
     def step_begin(self, commands, before_sign_in=False):
         """Calls that a later step checks. `before_sign_in`: the app gets its access token when all have begun."""
@@ -391,6 +415,18 @@ class Run:
         self.begun = [self.app.send({"do": command}) for command in commands]
         self.app.call({"do": "nothing"})
         self.may_sign_in.set()
+
+    def step_until_answered(self, count):
+        for _ in range(count):
+            assert self.front.answered.acquire(timeout=LIMIT), "no answer"
+
+    def step_until_waited(self, count):
+        for _ in range(count):
+            assert self.waited.acquire(timeout=LIMIT), "no wait"
+
+    def step_forget_requests(self, _):
+        """Those until now are not for the next `service_got`."""
+        self.taken_requests()
 
     def step_until_held(self, count):
         for _ in range(count):
@@ -405,10 +441,11 @@ class Run:
 
     def step_on_wait(self, action):
         def heal():
-            self.front.mode = "pass"
+            self.front.mode, self.kind = "pass", "good"
             self.world.heal()
 
-        self.on_wait = heal if action == "heal" else None
+        actions = {"heal": heal, "sign out": lambda: self.app.call({"do": "invalidate"})}
+        self.on_wait = actions[action]
 
     def step_service(self, action):
         assert action == "forgets all"
@@ -471,10 +508,16 @@ class Run:
 
     def step_service_got(self, lines):
         """All requests since the last such step."""
-        with self.front.lock:
-            got, self.front.received[:] = [f"{line}: {status}" for line, status in self.front.received], []
+        got = self.taken_requests()
         lines = [line.replace("PAYLOAD", "GET /me/sdk-payload?action=") for line in lines]
         assert got == lines, "\n  ".join(["got", *got])
+
+    def taken_requests(self):
+        while self.front.answered.acquire(blocking=False):
+            pass
+        with self.front.lock:
+            got, self.front.received[:] = [f"{line}: {status}" for line, status in self.front.received], []
+        return got
 
     def step_juspay_got(self, calls):
         """All calls of the scenario."""
