@@ -411,7 +411,7 @@ export class TokenSource {
         const loaded = counted(await this.renew());
         const envelope = this.envelope(loaded, reqCode === undefined ? {} : { reqCode });
         if (isWanted()) {
-          hyperServices.process(this.options.envelope === 'object' ? envelope : JSON.stringify(envelope));
+          await hyperServices.process(this.options.envelope === 'object' ? envelope : JSON.stringify(envelope));
         }
         return;
       } catch (error) {

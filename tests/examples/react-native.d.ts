@@ -5,6 +5,7 @@ declare module 'react-native' {
     constructor(nativeModule?: unknown);
     addListener(eventType: string, listener: (event: any) => void, context?: object): { remove(): void };
   }
+  export const Platform: { OS: 'ios' | 'android' | 'macos' | 'windows' | 'web' };
   export const AppState: {
     addEventListener(type: 'change', listener: (state: string) => void): { remove(): void };
   };
