@@ -416,12 +416,14 @@ class Run:
         elif mode in ("held", "stalls"):
             self.front.may_pass.clear()
 
-    def step_begin(self, commands, before_sign_in=False):
+    def step_begin(self, commands, before_sign_in=False, end_with=None):
         """Calls that a later step checks. `before_sign_in`: the app gets its access token when all have begun."""
         if before_sign_in:
             self.may_sign_in.clear()
         self.begun = [self.app.send({"do": command}) for command in commands]
         self.app.call({"do": "nothing"})
+        if end_with:
+            self.app.call({"do": end_with})
         self.may_sign_in.set()
 
     def step_until_answered(self, count):
@@ -452,7 +454,11 @@ class Run:
             self.front.mode, self.kind = "pass", "good"
             self.world.heal()
 
-        actions = {"heal": heal, "sign out": lambda: self.app.call({"do": "invalidate"})}
+        def sign_out():
+            self.kind = "good"
+            self.app.call({"do": "invalidate"})
+
+        actions = {"heal": heal, "sign out": sign_out}
         self.on_wait = actions[action]
 
     def step_service(self, action):

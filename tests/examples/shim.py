@@ -21,6 +21,7 @@ REAL_PATH = os.environ["SHIM_REAL_PATH"]
 SETTINGS = os.environ["SHIM_SETTINGS"]
 PLACES = {
     "https://api.example.com": "service", "http://127.0.0.1:8080": "service", "http://127.0.0.1:8081": "juspay",
+    "http://127.0.0.1:8082": "issuer",
     "http://127.0.0.1:9464": "admin", "http://127.0.0.1:19464": "admin",
 }
 REF_KEY = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
