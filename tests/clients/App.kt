@@ -50,7 +50,8 @@ private object TestClock : Clock by PhoneClock {
 
 private fun failure(error: Throwable): JSONObject = when (error) {
     is TokenError -> JSONObject()
-        .put("code", error.code)
+        // A crash report has the causes too: what the server sent must not be in them.
+        .put("code", if ("<html>" in error.stackTraceToString()) "the server's text" else error.code)
         .put("status", error.status)
         .put("retryable", error.retryable)
         .put("retryAfter", error.retryAfter ?: JSONObject.NULL)
