@@ -437,9 +437,10 @@ impl CustomerCache {
     /// Removes all customers from this process, and returns their number. Their memory is free when this
     /// returns, or after the next pause of a running sweep.
     pub fn purge_all(&self) -> u64 {
-        let Fetcher { fetches, store, failures, .. } = &*self.shared.fetcher;
+        let Fetcher { fetches, store, failures, early_deaths, .. } = &*self.shared.fetcher;
         let removed = fetches.invalidate(None, || {
             failures.forget(None);
+            early_deaths.note_purge(self.shared.clock.monotonic());
             self.set_token_remaining([0; LIFE_BOUNDS.len()]);
             store.clear()
         });
