@@ -19,7 +19,7 @@ use std::{
 
 use prometheus::{Histogram, IntCounter, IntGauge};
 
-pub(crate) use self::auto_limit::LOWEST as LOWEST_MAX_HAND_OUTS;
+pub(crate) use self::auto_limit::{LOWEST as LOWEST_MAX_HAND_OUTS, START as FIRST_MAX_HAND_OUTS};
 use self::{
     advice::{Advice, Advisor, Cause, Death},
     auto_limit::{AutoLimit, DeadToken},

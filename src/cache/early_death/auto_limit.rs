@@ -12,7 +12,7 @@ use std::collections::HashSet;
 use crate::clock::Monotonic;
 
 /// The first number.
-pub(super) const START: u32 = 10;
+pub(crate) const START: u32 = 10;
 
 /// The lowest number. With the number n, a token is returned n + 1 times.
 pub(crate) const LOWEST: u32 = 2;

@@ -95,7 +95,7 @@ fn number_with_one_bad_customer(death: u32, others: u32) -> u32 {
 }
 
 #[test]
-fn p4_one_customer_changes_nothing() {
+fn one_customer_changes_nothing() {
     for death in 2..=11 {
         for others in [1, 10, 100] {
             assert_eq!(number_with_one_bad_customer(death, others), START, "{death}, {others}");
