@@ -20,7 +20,7 @@ pub(crate) const LOWEST: u32 = 2;
 /// Deaths after fewer responses don't count: a lower number would not prevent them.
 const FIRST_COUNTED: usize = LOWEST as usize + 2;
 
-/// Tokens with fewer responses are ignored: the first of them are the background.
+/// Deaths after fewer responses are ignored. Those between show how often apps request tokens without need.
 const FIRST_NOTED: usize = 2;
 
 /// Responses that are counted apart. Tokens with more count as tokens with this many.
@@ -39,7 +39,7 @@ const DEADLY_SHARE: f64 = 1.0 / 3.0;
 const EVIDENCE: f64 = 2.5;
 const EVIDENCE_FOR_A_STEP: f64 = 7.0;
 
-/// Customers that are remembered in a period. With more, further deaths do not count.
+/// Customers that are remembered in a period, in at most 200 kB. With more, further deaths do not count.
 const MAX_CUSTOMERS: usize = 10_000;
 
 /// The share of tokens that may die early.
