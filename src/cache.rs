@@ -25,7 +25,7 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 
 use tokio::sync::Semaphore;
 
-pub(crate) use self::early_death::LOWEST_MAX_HAND_OUTS;
+pub(crate) use self::early_death::{FIRST_MAX_HAND_OUTS, LOWEST_MAX_HAND_OUTS};
 use self::{
     fetch::{FetchOutcome, Fetcher},
     lookup::Counts,
@@ -44,7 +44,7 @@ use crate::{
     clock::{self, Clock, Moment, Monotonic, Throttle},
     concurrency::{FairLimit, Limits},
     customer::{CustomerId, CustomerKey},
-    juspay::{CustomerApi, JuspayError},
+    juspay::{CustomerApi, JuspayError, NotCreated},
     metrics::{self, Metrics, Series as _},
     revocation,
     settings::{self, Rate},
@@ -218,8 +218,13 @@ impl CustomerCache {
         api: &Rc<dyn CustomerApi>,
     ) -> Option<JuspayError> {
         let Shared { fetcher, clock, .. } = &*self.shared;
-        let (want_token, now) = (attempt.lookup.want_token, clock.monotonic());
-        fetcher.failures.remembered(attempt.key, want_token, api.recoveries(), now)
+        let (lookup, now) = (attempt.lookup, clock.monotonic());
+        let error =
+            fetcher.failures.remembered(attempt.key, lookup.want_token, api.recoveries(), now)?;
+        // Another access token may have the missing claim.
+        let lacked_claims = error == JuspayError::NotCreated(NotCreated::NoMobileNumber);
+        let has_claims = lookup.new_customer.as_ref().is_some_and(|new| new.is_complete());
+        (!(lacked_claims && has_claims)).then_some(error)
     }
 
     /// Starts or joins a fetch and waits for it. `None`: look up the customer again.
@@ -437,9 +442,10 @@ impl CustomerCache {
     /// Removes all customers from this process, and returns their number. Their memory is free when this
     /// returns, or after the next pause of a running sweep.
     pub fn purge_all(&self) -> u64 {
-        let Fetcher { fetches, store, failures, .. } = &*self.shared.fetcher;
+        let Fetcher { fetches, store, failures, early_deaths, .. } = &*self.shared.fetcher;
         let removed = fetches.invalidate(None, || {
             failures.forget(None);
+            early_deaths.note_purge(self.shared.clock.monotonic());
             self.set_token_remaining([0; LIFE_BOUNDS.len()]);
             store.clear()
         });

@@ -45,8 +45,10 @@ pub trait SharedTier: fmt::Debug + Send + Sync {
     /// Stores what was fetched, and ends the lease. Refused if the lease expired or was purged.
     fn store(&self, lease: Lease, content: Content) -> LocalBoxFuture<'static, Stored>;
 
-    /// Ends a lease without a value.
-    fn fail(&self, lease: Lease, failure: Failure) -> LocalBoxFuture<'static, ()>;
+    /// Ends a lease without a value. `is_missing`: Juspay has no such customer, so the tier's value is
+    /// removed.
+    fn fail(&self, lease: Lease, failure: Failure, is_missing: bool)
+    -> LocalBoxFuture<'static, ()>;
 
     /// Adds responses with this version of the customer's token. Returns the total of all replicas.
     fn add_hand_outs(

@@ -8,17 +8,21 @@
 mod advice;
 mod auto_limit;
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, AtomicU32, Ordering},
+use std::{
+    collections::hash_map::RandomState,
+    hash::BuildHasher as _,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
 };
 
 use prometheus::{Histogram, IntCounter, IntGauge};
 
-pub(crate) use self::auto_limit::LOWEST as LOWEST_MAX_HAND_OUTS;
+pub(crate) use self::auto_limit::{LOWEST as LOWEST_MAX_HAND_OUTS, START as FIRST_MAX_HAND_OUTS};
 use self::{
     advice::{Advice, Advisor, Cause, Death},
-    auto_limit::AutoLimit,
+    auto_limit::{AutoLimit, DeadToken},
 };
 use super::{
     Lookup,
@@ -27,6 +31,7 @@ use super::{
 };
 use crate::{
     clock::{Moment, Monotonic},
+    customer::CustomerId,
     metrics::Metrics,
     settings::MaxHandOuts,
 };
@@ -60,6 +65,8 @@ pub(super) struct Predecessor {
     hand_outs: u32,
     /// Its normal end.
     end: Monotonic,
+    /// Whether "auto" has counted its end, as this process fetched it.
+    has_ended: bool,
     has_died: AtomicBool,
 }
 
@@ -67,30 +74,40 @@ pub(super) struct Predecessor {
 #[derive(Debug)]
 pub(super) struct EarlyDeaths {
     limit: Arc<HandOutLimit>,
-    state: Mutex<State>,
+    advisor: Mutex<Advisor>,
+    /// Set with `cache.max_hand_outs = "auto"`.
+    auto: Option<Mutex<AutoLimit>>,
+    /// The limit that the log has.
+    logged_limit: AtomicU32,
+    /// Secret, so that customers whose hashes are equal can't be found.
+    hasher: RandomState,
     tokens: IntCounter,
     ages: Histogram,
     hand_outs: Histogram,
     shown_limit: IntGauge,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    advisor: Advisor,
-    /// Set with `cache.max_hand_outs = "auto"`.
-    auto: Option<AutoLimit>,
+/// A token that has died early, and whether "auto" has counted its end.
+struct Died<'c> {
+    customer: &'c CustomerId,
+    born: Monotonic,
+    hand_outs: u32,
+    has_ended: bool,
 }
 
 impl EarlyDeaths {
     pub(super) fn new(max_hand_outs: MaxHandOuts, metrics: &Metrics) -> Self {
         let (number, auto) = match max_hand_outs {
             MaxHandOuts::Number(number) => (number, None),
-            MaxHandOuts::Auto => (auto_limit::START, Some(AutoLimit::default())),
+            MaxHandOuts::Auto => (auto_limit::START, Some(Mutex::default())),
         };
         let metrics = &metrics.cache;
         let deaths = Self {
             limit: Arc::default(),
-            state: Mutex::new(State { advisor: Advisor::default(), auto }),
+            advisor: Mutex::default(),
+            auto,
+            logged_limit: AtomicU32::new(number),
+            hasher: RandomState::new(),
             tokens: metrics.tokens.clone(),
             ages: metrics.early_death_age.clone(),
             hand_outs: metrics.early_death_hand_outs.clone(),
@@ -104,7 +121,8 @@ impl EarlyDeaths {
         Arc::clone(&self.limit)
     }
 
-    /// Notes a token that Juspay has just issued, and the token that it replaces.
+    /// Notes a token that Juspay has just issued, and the token that it replaces. A lock is held, so the caller
+    /// calls [`Self::log_change`] later.
     pub(super) fn note_fetched(&self, entry: &Entry, replaced: Option<&Slot>, now: Moment) {
         if !entry.json.has_token() {
             return;
@@ -114,26 +132,38 @@ impl EarlyDeaths {
         {
             entry.set_predecessor(predecessor);
         }
+        entry.set_fetched_here();
         self.tokens.inc();
-        let mut state = self.state();
-        state.advisor.note_token();
-        if let Some(auto) = &mut state.auto {
-            let before = auto.number();
+        lock(&self.advisor).note_token();
+        if let Some(auto) = &self.auto {
+            let mut auto = lock(auto);
             auto.note_token(now.monotonic);
-            self.note_change(before, auto.number());
+            self.set_limit(auto.number(), auto.number() < auto_limit::START);
         }
     }
 
-    /// Notes that a token is no longer cached.
+    /// Notes that a token is no longer cached. With other replicas, the one that fetched it counts its end, or
+    /// the one that notices its death.
     pub(super) fn note_end(&self, entry: &Entry) {
-        if let Some(auto) = &mut self.state().auto {
-            auto.note_end(entry.hand_outs(), entry.born());
+        if let Some(auto) = &self.auto
+            && entry.is_fetched_here()
+            && !entry.has_died()
+        {
+            lock(auto).note_end(entry.hand_outs(), entry.born());
+        }
+    }
+
+    /// Notes that all tokens were purged.
+    pub(super) fn note_purge(&self, now: Monotonic) {
+        if let Some(auto) = &self.auto {
+            lock(auto).note_purge(now);
         }
     }
 
     /// Notes a request with `no-cache`: the phone's token no longer works. That is this token, if it was
     /// returned before and a fetch replaces it (otherwise it is so young that it satisfies the request), and
-    /// its predecessor, if this one was never returned. Each token dies once.
+    /// its predecessor, if this one was never returned. Each token dies once. After the predecessor's end, a
+    /// phone that still had the predecessor may report that.
     pub(super) fn note_no_cache(
         &self,
         entry: &Entry,
@@ -145,42 +175,49 @@ impl EarlyDeaths {
         if !lookup.freshness.no_cache || !lookup.want_token || !lookup.want_body {
             return;
         }
+        let customer = &lookup.customer;
         let hand_outs = entry.hand_outs();
         let is_usable = matches!(entry.lifetime.phase(now), Phase::Fresh | Phase::Refresh);
+        let predecessor = entry.predecessor();
+        let is_other_possible = predecessor.is_some_and(|it| it.end <= now.monotonic);
         if hand_outs > 0 {
-            if is_usable && is_replaced && entry.begin_death() {
-                self.note_death(entry.born(), hand_outs, now);
+            if is_usable && is_replaced && !is_other_possible && entry.begin_death() {
+                let born = entry.born();
+                self.note_death(&Died { customer, born, hand_outs, has_ended: false }, now);
             }
-        } else if let Some(predecessor) = entry.predecessor()
-            && now.monotonic < predecessor.end
+        } else if let Some(predecessor) = predecessor
+            && !is_other_possible
             && !predecessor.has_died.swap(true, Ordering::Relaxed)
         {
-            self.note_death(predecessor.born, predecessor.hand_outs, now);
+            let Predecessor { born, hand_outs, has_ended, .. } = *predecessor;
+            self.note_death(&Died { customer, born, hand_outs, has_ended }, now);
         }
     }
 
-    fn note_death(&self, born: Monotonic, hand_outs: u32, now: Moment) {
+    fn note_death(&self, token: &Died<'_>, now: Moment) {
+        let Died { customer, born, hand_outs, has_ended } = *token;
         let age = now.monotonic.since(born);
         self.ages.observe(age.as_secs_f64());
         self.hand_outs.observe(hand_outs.into());
-        let mut state = self.state();
-        let advice = state.advisor.note_death(Death { age, hand_outs }, now.monotonic);
-        let mut number = self.limit.number.load(Ordering::Relaxed);
-        let is_auto = state.auto.is_some();
-        if let Some(auto) = &mut state.auto {
-            auto.note_death(hand_outs, born, now.monotonic);
-            self.note_change(number, auto.number());
-            number = auto.number();
+        let advice = lock(&self.advisor).note_death(Death { age, hand_outs }, now.monotonic);
+        if let Some(auto) = &self.auto {
+            let customer = self.hasher.hash_one(customer);
+            let mut auto = lock(auto);
+            auto.note_death(&DeadToken { customer, hand_outs, born, has_ended }, now.monotonic);
+            self.set_limit(auto.number(), auto.number() < auto_limit::START);
         }
-        drop(state);
+        self.log_change();
         if let Some(advice) = advice {
-            advice.log(number, is_auto);
+            let number = self.limit.number.load(Ordering::Relaxed);
+            advice.log(number, self.auto.is_some());
         }
     }
 
-    fn note_change(&self, before: u32, number: u32) {
+    /// Logs the limit if it has changed.
+    pub(super) fn log_change(&self) {
+        let number = self.limit.number.load(Ordering::Relaxed);
+        let before = self.logged_limit.swap(number, Ordering::Relaxed);
         if before != number {
-            self.set_limit(number, number < auto_limit::START);
             let direction = if number < before { "lowered" } else { "raised" };
             tracing::info!(
                 max_hand_outs = number,
@@ -196,10 +233,10 @@ impl EarlyDeaths {
         self.limit.is_learned.store(is_learned, Ordering::Relaxed);
         self.shown_limit.set(number.into());
     }
+}
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Predecessor {
@@ -210,6 +247,7 @@ impl Predecessor {
             born: replaced.born(),
             hand_outs: replaced.hand_outs(),
             end: now.monotonic.plus(replaced.lifetime.ttl(now)),
+            has_ended: replaced.is_fetched_here(),
             has_died: AtomicBool::new(false),
         })
     }

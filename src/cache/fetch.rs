@@ -151,6 +151,7 @@ impl Fetcher {
                 outcome
             });
             drop(permit);
+            self.early_deaths.log_change();
             if let Some((obligation, key, outcome)) = published {
                 self.publish(obligation, &key, &outcome).await;
             }

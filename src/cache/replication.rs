@@ -242,8 +242,10 @@ impl Fetcher {
             | FetchOutcome::Failed(_)
             | FetchOutcome::Shared { .. }
             | FetchOutcome::Limited(_) => {
-                let failure = outcome.failure().and_then(|error| failure_of(&error, was_short));
-                tier.fail(lease, failure.unwrap_or(Failure::None)).await;
+                let error = outcome.failure();
+                let is_missing = error.as_ref().is_some_and(JuspayError::is_about_missing_customer);
+                let failure = error.and_then(|error| failure_of(&error, was_short));
+                tier.fail(lease, failure.unwrap_or(Failure::None), is_missing).await;
             }
         }
     }

@@ -41,6 +41,8 @@ pub(super) struct Entry {
     is_gone: AtomicBool,
     /// It was reported not to work, although its life isn't over.
     has_died: AtomicBool,
+    /// This process fetched it, not another replica.
+    is_fetched_here: AtomicBool,
     hand_outs: AtomicU32,
     /// The store's generation when it was fetched.
     generation: Generation,
@@ -69,6 +71,7 @@ impl Entry {
         Self {
             is_gone: AtomicBool::new(false),
             has_died: AtomicBool::new(false),
+            is_fetched_here: AtomicBool::new(false),
             hand_outs: AtomicU32::new(0),
             generation,
             json,
@@ -115,6 +118,16 @@ impl Entry {
     /// Records that. Returns whether this is the first report.
     pub(super) fn begin_death(&self) -> bool {
         !self.has_died.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether this process fetched it, not another replica.
+    pub(super) fn is_fetched_here(&self) -> bool {
+        self.is_fetched_here.load(Ordering::Relaxed)
+    }
+
+    /// Records that.
+    pub(super) fn set_fetched_here(&self) {
+        self.is_fetched_here.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn age(&self, now: Moment) -> Duration {

@@ -6,8 +6,9 @@
 //! never listen on a port, write files or show a secret.
 //!
 //! `machine` checks this machine, `network` the connection to Juspay's host, with the egress proxy if one
-//! is set, `keys` each API key, `token_life` the client auth token, `early_deaths` whether tokens die early, `issuers` the issuers of access tokens,
-//! and `shared` the server of the shared tier. `report` collects and prints the findings.
+//! is set, `keys` each API key, `token_life` the client auth token, `early_deaths` whether tokens die early,
+//! `issuers` the issuers of access tokens, and `shared` the server of the shared tier. `report` collects and
+//! prints the findings.
 
 mod early_deaths;
 mod issuers;
@@ -59,7 +60,8 @@ struct CheckContext<'s> {
 }
 
 /// Runs all checks, and writes a line for each to `lines`, if given. With an existing `customer`,
-/// it also checks the life of a real token, and reports the early deaths of the running service's tokens. Requires a runtime that can spawn local tasks.
+/// it also checks the life of a real token, and reports the early deaths of the running service's tokens.
+/// Requires a runtime that can spawn local tasks.
 ///
 /// # Errors
 /// If the checks can't be completed. Failed checks are in the results.

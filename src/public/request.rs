@@ -110,7 +110,12 @@ impl PublicRequest {
                 customer.freshness.must_be_new = sdk_request.must_be_new;
                 ResponseKind::SdkPayload(sdk_request)
             }
-            (Route::MePrepare, _) => ResponseKind::Accepted,
+            (Route::MePrepare, _) => {
+                // Some HTTP clients add `no-cache` to each `POST`. It must not replace a usable token.
+                customer.freshness =
+                    Freshness { min_fresh: customer.freshness.min_fresh, ..Freshness::default() };
+                ResponseKind::Accepted
+            }
             _ => {
                 customer.want_token = options.want_token.unwrap_or(true);
                 ResponseKind::Customer
@@ -132,8 +137,13 @@ impl CustomerRequest {
 /// `base_path` is the path of `server.public_url`, which a proxy may have removed from the target, or not.
 pub(super) fn route(request: &Request, base_path: &str) -> Route {
     let path = request.path();
-    let path = path.strip_prefix(base_path).unwrap_or(path);
-    let is = |known: &str| path == known || (path.contains('%') && decodes_to(path, known));
+    // `/m` is also the beginning of `/me/customer`.
+    let paths = [Some(path), path.strip_prefix(base_path)];
+    let is = |known: &str| {
+        let is_known =
+            |path: &str| path == known || (path.contains('%') && decodes_to(path, known));
+        paths.into_iter().flatten().any(is_known)
+    };
     Route::ME.into_iter().find(|route| route.path().is_some_and(is)).unwrap_or(Route::Unmatched)
 }
 

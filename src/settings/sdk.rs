@@ -111,11 +111,11 @@ impl Sdk {
             }),
             service: reader.text("sdk.service", header_value),
             client_id: reader.at("sdk.client_id").text(header_value),
-            client_id_by_audience: texts(reader, BY_AUDIENCE, |_| Ok(())),
+            client_id_by_audience: texts(reader, BY_AUDIENCE, |_, id| header_value(id).map(drop)),
             client_id_by_platform,
             tenant_id: reader.at("sdk.tenant_id").text(header_value),
             beta_assets: reader.boolean("sdk.beta_assets"),
-            extra: texts(reader, EXTRA, extra_name),
+            extra: texts(reader, EXTRA, |name, _| extra_name(name)),
         }
     }
 
@@ -141,14 +141,14 @@ impl Sdk {
 fn texts(
     reader: &mut Reader<'_>,
     key: &str,
-    check: impl Fn(&str) -> Result<(), Violation>,
+    check: impl Fn(&str, &str) -> Result<(), Violation>,
 ) -> Vec<(String, String)> {
     let fix = "write a table of strings in a settings file";
     let check = &check;
     reader.filled(|it| {
         it.at(key).fix_of_type(fix).or(Map::<String, Value>::new()).table(|name, value| {
-            check(name)?;
             let text = value::text(value)?;
+            check(name, text)?;
             Ok(((name.to_owned(), text.to_owned()), text.into()))
         })
     })
@@ -158,7 +158,7 @@ fn extra_name(name: &str) -> Result<(), Violation> {
     if name.to_ascii_lowercase().starts_with("signature") {
         let reason = "a signature is an alternative to the client auth token, and no constant";
         Err(Violation::new(reason, "remove it"))
-    } else if OWN_MEMBERS.contains(&name) {
+    } else if OWN_MEMBERS.iter().any(|own| own.eq_ignore_ascii_case(name)) {
         Err(Violation::new("the service or the app sets this member itself", "remove it"))
     } else if name.is_empty() {
         Err(Violation::new("the name is empty", "write the name of a member, or remove it"))

@@ -175,9 +175,14 @@ impl SharedTier for RedisTier {
         async move { tier.store(lease, content).await }.boxed_local()
     }
 
-    fn fail(&self, lease: Lease, failure: Failure) -> LocalBoxFuture<'static, ()> {
+    fn fail(
+        &self,
+        lease: Lease,
+        failure: Failure,
+        is_missing: bool,
+    ) -> LocalBoxFuture<'static, ()> {
         let tier = Arc::clone(&self.0);
-        async move { tier.fail(lease, failure).await }.boxed_local()
+        async move { tier.fail(lease, failure, is_missing).await }.boxed_local()
     }
 
     fn add_hand_outs(

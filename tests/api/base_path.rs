@@ -27,3 +27,21 @@ async fn routes_are_also_below_the_path_of_public_url() {
         assert!((count - 2.0).abs() < f64::EPSILON, "one route, one label: {count}");
     }
 }
+
+/// Such a path is also the beginning of the routes.
+#[tokio::test(flavor = "multi_thread")]
+async fn path_of_public_url_can_be_the_beginning_of_a_route() {
+    for base_path in ["/m", "/me"] {
+        let world =
+            World::with(&format!("server.public_url = 'https://api.example{base_path}'")).await;
+        let alice = world.anonymous();
+        for (target, status) in [
+            ("/me/customer".to_owned(), 401),
+            (format!("{base_path}/me/customer"), 401),
+            (format!("{base_path}/customer"), if base_path == "/me" { 401 } else { 404 }),
+            (format!("{base_path}me/customer"), 404),
+        ] {
+            assert_eq!(alice.get(&target).await.status, status, "{base_path} {target}");
+        }
+    }
+}

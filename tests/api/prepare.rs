@@ -1,5 +1,7 @@
 //! `POST /me/prepare`: fetches the customer ahead of its use.
 
+use std::time::Duration;
+
 use crate::support::{Client, Reply, World, until};
 
 impl Client {
@@ -34,6 +36,32 @@ async fn p4_parallel_prepares_and_the_first_request_make_one_call() {
     assert_eq!(alice.me().await.status, 200);
     alice.prepare().await;
     assert_eq!(world.simulator().calls("alice"), 1, "repeated ones are free");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prepare_replaces_no_usable_token() {
+    let world = World::new().await;
+    let alice = world.client("alice");
+    let token = alice.me().await.token();
+    world.clock.advance(Duration::from_secs(60));
+    for directive in ["no-cache", "only-if-cached", "no-cache, only-if-cached"] {
+        let lines = format!("Content-Length: 0\r\nCache-Control: {directive}\r\n");
+        assert_eq!(alice.request("POST", "/me/prepare", &lines).await.status, 202);
+    }
+    assert_eq!((alice.me().await.token(), world.simulator().calls("alice")), (token, 1));
+    let lines = "Content-Length: 0\r\nCache-Control: min-fresh=890\r\n";
+    assert_eq!(alice.request("POST", "/me/prepare", lines).await.status, 202);
+    until("a fetch", async || world.simulator().calls("alice") == 2).await;
+    let lines = "Content-Length: 0\r\nCache-Control: min-fresh=x\r\n";
+    assert_eq!(alice.request("POST", "/me/prepare", lines).await.status, 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prepares_count_for_the_customer_s_limit() {
+    let world = World::with("limits.per_customer = '2/min'").await;
+    let alice = world.client("alice");
+    let statuses = [alice.prepare().await.status, alice.prepare().await.status];
+    assert_eq!((statuses, alice.prepare().await.status), ([202, 202], 429));
 }
 
 #[tokio::test(flavor = "multi_thread")]

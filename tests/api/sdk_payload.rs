@@ -237,6 +237,22 @@ async fn p7_malformed_queries_are_rejected() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn head_has_the_headers_and_hands_out_no_token() {
+    let world = World::with(UPI).await;
+    let alice = world.client("alice");
+    let head = alice.request("HEAD", "/me/sdk-payload?action=initiate", "").await;
+    assert_eq!((head.status, head.text()), (200, String::new()));
+    let get = alice.sdk_payload("action=initiate").await;
+    assert_eq!(head.header("content-length"), get.header("content-length"));
+    assert_eq!(head.header("juspay-token-expires-in"), Some("899"));
+    // A token that was never handed out is new enough.
+    let update = alice.request("HEAD", "/me/sdk-payload?action=updateAuth", "").await;
+    assert_eq!((update.status, calls(world.simulator())), (200, 2));
+    sdk_token(&alice.sdk_payload("action=updateAuth").await);
+    assert_eq!(calls(world.simulator()), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn route_is_off_without_a_profile() {
     let world = World::new().await;
     let reply = world.client("alice").sdk_payload("action=process").await;

@@ -165,23 +165,32 @@ fn requests_beyond_the_rate_limit_count_no_death() {
     });
 }
 
-/// Tokens of one customer die with their seventh response, twenty times. The last one was returned once.
-async fn seventh_response_kills(max_hand_outs: MaxHandOuts) -> World {
+/// A token of each of these customers dies with its seventh response.
+async fn seventh_response_kills(
+    max_hand_outs: MaxHandOuts,
+    customers: impl Iterator<Item = u32>,
+) -> World {
     let world = World::with(|settings| settings.cache.max_hand_outs = max_hand_outs);
-    world.cache_token("alice", "tkn_0", 0).await;
-    for number in 1..=20 {
+    for (number, customer) in customers.enumerate() {
+        let (customer, token) = (format!("customer_{customer}"), format!("tkn_{number}"));
+        if !world.is_cached(&customer) {
+            world.cache_token(&customer, "tkn", 0).await;
+        }
         world.clock.advance(secs(40));
         let mut responses = 1;
-        while responses < 7 && world.juspay.running("alice") == 0 {
-            world.hit("alice");
+        while responses < 7 && world.juspay.running(&customer) == 0 {
+            world.hit(&customer);
             settle().await;
             responses += 1;
         }
-        if world.juspay.running("alice") > 0 {
-            world.respond("alice", world.token(&format!("tkn_{number}"), 900)).await;
-            world.hit("alice");
-        } else {
-            replace(&world, no_cache("alice"), &format!("tkn_{number}")).await;
+        let is_replaced = world.juspay.running(&customer) > 0;
+        let client =
+            world.client(if is_replaced { lookup(&customer) } else { no_cache(&customer) });
+        settle().await;
+        world.respond(&customer, world.token(&token, 900)).await;
+        assert!(client.await.unwrap().is_ok());
+        if is_replaced {
+            world.hit(&customer);
         }
     }
     world
@@ -191,7 +200,7 @@ async fn seventh_response_kills(max_hand_outs: MaxHandOuts) -> World {
 fn log_of_seventh_response_kills(max_hand_outs: MaxHandOuts) -> (String, i64) {
     let (log, guard) = CapturedLog::on_this_thread();
     let number = run(async {
-        seventh_response_kills(max_hand_outs).await.metrics.cache.max_hand_outs.get()
+        seventh_response_kills(max_hand_outs, 0..20).await.metrics.cache.max_hand_outs.get()
     });
     drop(guard);
     (log.text(), number)
@@ -216,10 +225,38 @@ fn auto_lowers_the_number_and_logs_it() {
     assert_eq!(log.matches(advice).count(), 1, "{log}");
 }
 
+#[test]
+fn one_customer_changes_nothing_for_others() {
+    run(async {
+        let customers = (0..40).map(|_| 0);
+        let world = seventh_response_kills(MaxHandOuts::Auto, customers).await;
+        assert_eq!(deaths(&world).0, 40);
+        assert_eq!(world.metrics.cache.max_hand_outs.get(), 10);
+    });
+}
+
+/// An SDK may have the token before last until its end, and reports that as well.
+#[test]
+fn no_cache_after_the_end_of_the_predecessor_is_no_death() {
+    run(async {
+        for (delay, expected) in [(60, (1, 60.0, 1.0)), (130, NONE)] {
+            let world = World::new();
+            world.cache_token("alice", "tkn_1", 700).await;
+            assert_eq!(world.hit("alice"), "tkn_1");
+            settle().await;
+            world.respond("alice", world.token("tkn_2", 900)).await;
+            assert_eq!(world.hit("alice"), "tkn_2");
+            world.clock.advance(secs(delay));
+            replace(&world, no_cache("alice"), "tkn_3").await;
+            assert_eq!(deaths(&world), expected, "{delay}");
+        }
+    });
+}
+
 /// A token that was returned as often as the learned number of 5 allows, while its refresh runs.
 async fn used_up() -> World {
-    let world = seventh_response_kills(MaxHandOuts::Auto).await;
-    world.clock.advance(secs(5));
+    let world = seventh_response_kills(MaxHandOuts::Auto, 0..20).await;
+    world.cache_token("alice", "tkn_20", 5).await;
     for _ in 0..5 {
         assert_eq!(world.hit("alice"), "tkn_20");
         settle().await;

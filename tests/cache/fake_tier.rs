@@ -40,6 +40,7 @@ struct State {
     refuses: bool,
     is_away: bool,
     hand_outs: u64,
+    removals: u64,
 }
 
 impl FakeTier {
@@ -50,6 +51,11 @@ impl FakeTier {
     /// Adds the result of a look-up.
     pub(super) fn answer(&self, answer: LookUp) {
         self.state().answers.push_back(answer);
+    }
+
+    /// The number of failures that removed the tier's value.
+    pub(super) fn removals(&self) -> u64 {
+        self.state().removals
     }
 
     /// Refuses all stores from now on.
@@ -154,8 +160,10 @@ impl SharedTier for FakeTier {
         now(Stored::Yes(Version(state.version)))
     }
 
-    fn fail(&self, _: Lease, failure: Failure) -> LocalBoxFuture<'static, ()> {
-        self.state().failures.push(failure);
+    fn fail(&self, _: Lease, failure: Failure, is_missing: bool) -> LocalBoxFuture<'static, ()> {
+        let mut state = self.state();
+        state.failures.push(failure);
+        state.removals += u64::from(is_missing);
         now(())
     }
 

@@ -272,6 +272,26 @@ fn p4_failures_are_shared_unless_they_are_trouble_of_this_replica() {
 }
 
 #[test]
+fn token_of_a_customer_that_is_missing_and_not_created_leaves_the_tier() {
+    for (error, removals) in [
+        (JuspayError::NotCreated(NotCreated::NoMobileNumber), 1),
+        (JuspayError::NotCreated(NotCreated::Limited(secs(5))), 1),
+        (JuspayError::Status(503, None), 0),
+    ] {
+        run(async {
+            let (world, tier) = world();
+            let old = shared(&world, "tkn_old", 100, 7);
+            tier.answer(LookUp::Fetch(lease(id("alice")), Some(old)));
+            let client = world.start_request("alice").await;
+            world.respond("alice", failure(error.clone())).await;
+            let result = client.await.unwrap();
+            assert_eq!(result.is_err(), removals == 1, "{error}: {result:?}");
+            assert_eq!(tier.removals(), removals, "{error}");
+        });
+    }
+}
+
+#[test]
 fn failure_of_another_version_of_the_service_leads_to_a_call() {
     run(async {
         let (world, tier) = world();

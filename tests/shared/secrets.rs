@@ -117,7 +117,7 @@ async fn use_everything(a: &Replica, b: &mut Replica) {
     let lease = a.lease("bob").await;
     a.tier.renew(&lease).await;
     let code = FailureCode::new("x").unwrap();
-    a.tier.fail(lease, Failure::Own(code)).await;
+    a.tier.fail(lease, Failure::Own(code), false).await;
     let rate = Rate { count: NonZeroU32::MIN, per: Duration::from_secs(60) };
     b.look_up_charged("bob", Need::default(), rate).await;
     a.tier.purge(&id("alice")).await.unwrap();

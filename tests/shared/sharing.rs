@@ -123,7 +123,7 @@ async fn juspays_failure_is_shared_with_those_that_wait() {
     let (a, b) = two(&server).await;
     let lease = a.lease("alice").await;
     let waited_for = Some(elsewhere(&b, "alice").await);
-    a.tier.fail(lease, Failure::Juspay(code("server_error"))).await;
+    a.tier.fail(lease, Failure::Juspay(code("server_error")), false).await;
     let waiting = Request { waited_for, ..request("alice") };
     let result = b.tier.look_up(waiting).await;
     assert!(matches!(&result, LookUp::Failed(why) if *why == code("server_error")), "{result:?}");
@@ -132,17 +132,34 @@ async fn juspays_failure_is_shared_with_those_that_wait() {
 }
 
 #[tokio::test]
+async fn value_of_a_customer_that_is_missing_at_juspay_is_removed() {
+    let server = Server::start();
+    let (a, b) = two(&server).await;
+    let Stored::Yes(version) = a.store(a.lease("alice").await).await else { panic!() };
+    let newer = Need { newer_than: Some(version), ..Need::default() };
+    let LookUp::Fetch(lease, _) = a.look_up_with("alice", newer).await else { panic!() };
+    b.found("alice").await;
+    let waited_for = Some(lease.id);
+    a.tier.fail(lease, Failure::Juspay(code("not_created")), true).await;
+    let waiting = Request { waited_for, need: newer, ..request("alice") };
+    let result = b.tier.look_up(waiting).await;
+    assert!(matches!(&result, LookUp::Failed(why) if *why == code("not_created")), "{result:?}");
+    let later = b.look_up("alice").await;
+    assert!(matches!(later, LookUp::Fetch(_, None)), "{later:?}");
+}
+
+#[tokio::test]
 async fn own_trouble_passes_the_lease_on_once() {
     let server = Server::start();
     let (a, b) = two(&server).await;
     let lease = a.lease("alice").await;
     let waited_for = Some(elsewhere(&b, "alice").await);
-    a.tier.fail(lease, Failure::Own(code("connection"))).await;
+    a.tier.fail(lease, Failure::Own(code("connection")), false).await;
     let waiting = Request { waited_for, ..request("alice") };
     let LookUp::Fetch(second, None) = b.tier.look_up(waiting.clone()).await else { panic!() };
     let waited_for = Some(elsewhere(&a, "alice").await);
     assert_eq!(waited_for, Some(second.id));
-    b.tier.fail(second, Failure::Own(code("connection"))).await;
+    b.tier.fail(second, Failure::Own(code("connection")), false).await;
     let result = a.tier.look_up(Request { waited_for, ..waiting }).await;
     assert!(matches!(&result, LookUp::Failed(why) if *why == code("connection")), "{result:?}");
 }
@@ -158,7 +175,7 @@ async fn lost_lease_cannot_store() {
     let lease = b.lease("alice").await;
     a.tier.renew(&late).await;
     assert_eq!(a.store(late.clone()).await, Stored::Refused);
-    a.tier.fail(late, Failure::Juspay(code("timeout"))).await;
+    a.tier.fail(late, Failure::Juspay(code("timeout")), false).await;
     assert_eq!(elsewhere(&a, "alice").await, lease.id, "the other lease is untouched");
     assert!(matches!(b.store(lease).await, Stored::Yes(_)));
     assert_eq!((a.count("refused"), b.count("stored")), (1, 1));
@@ -242,7 +259,7 @@ async fn need_decides_between_the_value_and_a_fetch() {
         let result = b.look_up_with("alice", unmet).await;
         let LookUp::Fetch(lease, fallback) = result else { panic!("{unmet:?}: {result:?}") };
         assert_eq!(fallback.is_some(), has_fallback, "{unmet:?}");
-        b.tier.fail(lease, Failure::Juspay(code("x"))).await;
+        b.tier.fail(lease, Failure::Juspay(code("x")), false).await;
     }
     // Below its own normal floor of 30 s, a value is a fallback.
     let lease = a.lease("bob").await;
@@ -296,7 +313,7 @@ async fn limit_of_forced_refreshes_is_exact_for_all_replicas() {
                 // Waiting for another's fetch costs nothing.
                 let waiting = a.look_up_charged("alice", force, rate).await;
                 assert!(matches!(waiting, LookUp::Elsewhere(..)));
-                replica.tier.fail(lease, Failure::Juspay(code("x"))).await;
+                replica.tier.fail(lease, Failure::Juspay(code("x")), false).await;
             }
             LookUp::Limited(Some(_)) => {}
             other => panic!("{other:?}"),
@@ -312,7 +329,7 @@ async fn limit_of_forced_refreshes_is_exact_for_all_replicas() {
         let LookUp::Fetch(lease, None) = replica.look_up_charged("carol", force, rate).await else {
             panic!("without a value, nothing is replaced")
         };
-        replica.tier.fail(lease, Failure::Juspay(code("x"))).await;
+        replica.tier.fail(lease, Failure::Juspay(code("x")), false).await;
     }
 }
 

@@ -3,8 +3,8 @@
 //!
 //! [`start`] opens two listeners. One serves Juspay's Get, Create and Update Customer and a control
 //! API under `/_simulator`, on request also over TLS; the other issues tokens and publishes its keys.
-//! Both can inject faults of networks and providers. Other responses follow Juspay's documentation; comments mark choices
-//! where it is silent.
+//! Both can inject faults of networks and providers. Other responses follow Juspay's documentation; comments
+//! mark choices where it is silent.
 //!
 //! `serve` uses nothing from here. Keys, tokens and requests are readable by design.
 

@@ -45,9 +45,10 @@ impl DpopRequest {
     /// The requested address: below `public_url` if it is set, otherwise the one in the request.
     pub(super) fn target(&self, public_url: Option<&str>) -> Option<Target> {
         if let Some(url) = public_url {
-            // A proxy may have removed the path of `public_url` from the target, or not.
+            // A proxy may have removed the path of `public_url` from the target, or not. All routes are
+            // below `/me`.
             let base = UrlParts::split(url).map_or("", |parts| parts.base_path());
-            let below = self.path.strip_prefix(base).filter(|rest| rest.starts_with('/'));
+            let below = self.path.strip_prefix(base).filter(|rest| rest.starts_with("/me/"));
             let path = below.unwrap_or(&self.path);
             return Target::parse(&format!("{}{path}", url.trim_end_matches('/')));
         }
@@ -105,6 +106,10 @@ mod tests {
             ("/c/me/customer", "https://b/c", "https://b/c/me/customer"),
             ("/c/me/customer", "https://b/c/", "https://b/c/me/customer"),
             ("/cd/me/customer", "https://b/c", "https://b/c/cd/me/customer"),
+            ("/me/customer", "https://b/m", "https://b/m/me/customer"),
+            ("/m/me/customer", "https://b/m", "https://b/m/me/customer"),
+            ("/me/customer", "https://b/me", "https://b/me/me/customer"),
+            ("/me/me/customer", "https://b/me", "https://b/me/me/customer"),
         ] {
             let request = DpopRequest::new("GET", true, Some("a"), path, [].into_iter());
             assert!(request.target(Some(public)) == Target::parse(expected), "{path} {public}");

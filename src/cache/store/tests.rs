@@ -4,10 +4,14 @@ use std::thread;
 
 use super::*;
 use crate::{
-    cache::lifetime::{LifetimePolicy, ReportedExpiry},
+    cache::{
+        Freshness, Lookup,
+        lifetime::{LifetimePolicy, ReportedExpiry},
+    },
     clock::{Clock, later, manual::ManualClock},
     customer::{Customer, CustomerId, FieldSet},
     settings::MaxHandOuts,
+    traces::Parent,
 };
 
 const SEC: Duration = Duration::from_secs(1);
@@ -215,4 +219,36 @@ fn store_notices_that_it_fills_up_before_the_next_sweep() {
         store.put(&key(&format!("c{number}")), customer());
     }
     assert!(store.is_nearly_full());
+}
+
+fn no_cache(customer: &str) -> Lookup {
+    Lookup {
+        customer: CustomerId::parse(customer).unwrap(),
+        want_token: true,
+        want_body: true,
+        freshness: Freshness { no_cache: true, ..Freshness::default() },
+        traceparent: None,
+        new_customer: None,
+        trace: Parent::default(),
+        requester: None,
+    }
+}
+
+/// Another replica's tokens end here as well, but this process does not learn whether they died.
+#[test]
+fn tokens_of_other_replicas_do_not_hide_a_limit_on_uses() {
+    let metrics = Metrics::new("1", "1").unwrap();
+    let early_deaths = Arc::new(EarlyDeaths::new(MaxHandOuts::Auto, &metrics));
+    let store = Store::new(100, Arc::clone(&early_deaths), &metrics);
+    for number in 0..115 {
+        let customer = format!("customer_{number}");
+        let Slot::Customer(entry) = customer_of(0) else { panic!("a customer") };
+        (0..7).for_each(|_| entry.count_hand_out());
+        store.put(&key(&customer), Slot::Customer(Arc::clone(&entry)));
+        if number >= 100 {
+            early_deaths.note_no_cache(&entry, &no_cache(&customer), true, start());
+        }
+        assert!(store.remove(&key(&customer)));
+    }
+    assert_eq!(metrics.cache.max_hand_outs.get(), 5);
 }

@@ -1,9 +1,12 @@
 //! Reports how many client auth tokens die early, from the metrics of the service that runs on this machine.
 
-use std::io;
+use std::{fmt, io, time::Duration};
 
 use super::report::{Report, format_duration};
-use crate::settings::{MaxHandOuts, Settings};
+use crate::{
+    cache::{FIRST_MAX_HAND_OUTS, LOWEST_MAX_HAND_OUTS},
+    settings::{MaxHandOuts, Settings},
+};
 
 const SUBJECT: &str = "early deaths of tokens";
 
@@ -29,52 +32,142 @@ pub(super) fn check(
         Ok(text) => text,
         Err(why) => {
             let found = format!(
-                "unknown, because no service runs at {address} (server.admin_listen): {why}"
+                "unknown, because the service's metrics could not be read from {address} \
+                 (server.admin_listen): {why}"
             );
             return report.ok(SUBJECT, &found);
         }
     };
     let tokens = value(text, "cache_tokens_total").unwrap_or_default();
     let deaths = value(text, "cache_token_early_death_hand_outs_count").unwrap_or_default();
-    let limit = match value(text, "cache_max_hand_outs") {
-        Some(number) if number > 0.0 => format!("are replaced after {number} responses"),
-        _ => "are not replaced because of responses".to_owned(),
-    };
+    let limit = Limit::of(settings.cache.max_hand_outs, value(text, "cache_max_hand_outs"));
     let share = if tokens > 0.0 { 100.0 * deaths / tokens } else { 0.0 };
     let found = format!(
-        "{deaths} of {tokens} tokens ({share:.1} %) of the service at {address}; tokens {limit}"
+        "{deaths} of {tokens} tokens ({share:.1} %) since the start of the service at {address}; tokens {limit}"
     );
     if deaths < MIN_DEATHS || share <= 1.0 {
         return report.ok(SUBJECT, &found);
     }
-    let fix = match settings.cache.max_hand_outs {
-        MaxHandOuts::Number(_) => {
-            "set cache.max_hand_outs to \"auto\" or to the number that the service's log recommends"
-        }
-        MaxHandOuts::Auto => {
-            "wait until \"auto\" has lowered the number, and read the service's log"
-        }
-    };
-    report.warning(SUBJECT, &format!("{found}{}", middle(text, deaths)), fix)
+    let dead = DeadTokens::of(text, deaths);
+    let found = format!("{found}{}", dead.as_ref().map(ToString::to_string).unwrap_or_default());
+    match fix(limit, dead.map_or(Cause::Uses, |dead| dead.cause())) {
+        Some(fix) => report.warning(SUBJECT, &found, fix),
+        None => report.ok(SUBJECT, &found),
+    }
 }
 
-/// The responses and the age that half of the dead tokens had at most.
-fn middle(text: &str, deaths: f64) -> String {
-    let [hand_outs, age] = ["hand_outs", "age_seconds"].map(|name| {
-        let prefix = format!("cache_token_early_death_{name}_bucket{{le=\"");
-        let mut buckets = text.lines().filter_map(|line| {
-            let (bound, count) = series(line, &prefix)?.split_once("\"}")?;
-            Some((bound.to_owned(), count.trim().parse::<f64>().ok()?))
-        });
-        buckets.find(|(_, count)| count * 2.0 >= deaths).map(|(bound, _)| bound)
-    });
-    let age = age.and_then(|age| age.parse().ok()).map(std::time::Duration::from_secs);
-    match (hand_outs, age) {
-        (Some(hand_outs), Some(age)) => format!(
-            "; half of the dead ones had at most {hand_outs} responses, and were at most {} old",
-            format_duration(age)
+/// What the operator can do about many early deaths. `None` if the service has done it.
+const fn fix(limit: Limit, cause: Cause) -> Option<&'static str> {
+    match (cause, limit) {
+        (Cause::Age, _) => Some(
+            "set cache.max_token_life to the age that the service's log recommends: the tokens live for less \
+             time than Juspay reports",
         ),
-        _ => String::new(),
+        (Cause::Requests, _) | (Cause::Uses, Limit::Lowest(_)) => Some(
+            "check whether apps send no-cache only after session_expired: a lower cache.max_hand_outs would \
+             not help",
+        ),
+        (Cause::Uses, Limit::Set(_)) => Some(
+            "set cache.max_hand_outs to \"auto\" or to the number that the service's log recommends",
+        ),
+        (Cause::Uses, Limit::Initial(_)) => {
+            Some("wait until \"auto\" has lowered the number, and read the service's log")
+        }
+        (Cause::Uses, Limit::Lowered(_)) => None,
+    }
+}
+
+/// Why tokens died early, by the rule of the service's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    Uses,
+    Age,
+    /// Apps request new tokens without need.
+    Requests,
+}
+
+/// The responses after which tokens are replaced.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Limit {
+    /// `cache.max_hand_outs` is a number.
+    Set(f64),
+    /// "auto" has not changed it.
+    Initial(f64),
+    /// "auto" has lowered it.
+    Lowered(f64),
+    /// "auto" has lowered it as far as it can.
+    Lowest(f64),
+}
+
+impl Limit {
+    fn of(setting: MaxHandOuts, number: Option<f64>) -> Self {
+        let number = number.unwrap_or_default();
+        match setting {
+            MaxHandOuts::Number(_) => Self::Set(number),
+            MaxHandOuts::Auto if number <= f64::from(LOWEST_MAX_HAND_OUTS) => Self::Lowest(number),
+            MaxHandOuts::Auto if number < f64::from(FIRST_MAX_HAND_OUTS) => Self::Lowered(number),
+            MaxHandOuts::Auto => Self::Initial(number),
+        }
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Set(number)
+        | Self::Initial(number)
+        | Self::Lowered(number)
+        | Self::Lowest(number)) = self;
+        if *number <= 0.0 {
+            return f.write_str("are not replaced because of responses");
+        }
+        write!(f, "are replaced after {number} responses")?;
+        match self {
+            Self::Set(_) | Self::Initial(_) => Ok(()),
+            Self::Lowered(_) => f.write_str(", a number that \"auto\" has lowered"),
+            Self::Lowest(_) => f.write_str(", the lowest number of \"auto\""),
+        }
+    }
+}
+
+/// The responses and the age that a tenth and half of the dead tokens had at most.
+struct DeadTokens {
+    hand_outs: [f64; 2],
+    age: [f64; 2],
+}
+
+impl DeadTokens {
+    fn of(text: &str, deaths: f64) -> Option<Self> {
+        let bounds = |name: &str| {
+            let prefix = format!("cache_token_early_death_{name}_bucket{{le=\"");
+            let bound = |share: f64| {
+                let mut buckets = text.lines().filter_map(|line| {
+                    let (bound, count) = series(line, &prefix)?.split_once("\"}")?;
+                    Some((bound.to_owned(), count.trim().parse::<f64>().ok()?))
+                });
+                let (bound, _) = buckets.find(|(_, count)| *count >= deaths * share)?;
+                bound.parse().ok().filter(|bound: &f64| bound.is_finite())
+            };
+            Some([bound(0.1)?, bound(0.5)?])
+        };
+        Some(Self { hand_outs: bounds("hand_outs")?, age: bounds("age_seconds")? })
+    }
+
+    /// Of ages and responses, those that vary less are the cause.
+    fn cause(&self) -> Cause {
+        let [few, usual] = self.hand_outs;
+        let [young, usual_age] = self.age;
+        if usual <= 2.0 {
+            return if young * 2.0 >= usual_age { Cause::Age } else { Cause::Requests };
+        }
+        if young * usual > few * usual_age { Cause::Age } else { Cause::Uses }
+    }
+}
+
+impl fmt::Display for DeadTokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ([_, hand_outs], [_, age]) = (self.hand_outs, self.age);
+        let age = Duration::try_from_secs_f64(age).map(format_duration).unwrap_or_default();
+        write!(f, "; half of those had at most {hand_outs} responses and an age of at most {age}")
     }
 }
 
@@ -94,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_and_middles_are_read_from_the_text() {
+    fn values_and_bounds_are_read_from_the_text() {
         let text = "# HELP juspay_bff_cache_tokens_total x\njuspay_bff_cache_tokens_total 7\n\
                     juspay_bff_cache_token_early_death_hand_outs_bucket{le=\"4\"} 1\n\
                     juspay_bff_cache_token_early_death_hand_outs_bucket{le=\"5\"} 6\n\
@@ -102,8 +195,38 @@ mod tests {
                     juspay_bff_cache_token_early_death_age_seconds_bucket{le=\"+Inf\"} 6\n";
         assert_eq!(value(text, "cache_tokens_total"), Some(7.0));
         assert_eq!(value(text, "cache_tokens"), None);
-        let expected = "; half of the dead ones had at most 5 responses, and were at most 1m old";
-        assert_eq!(middle(text, 6.0), expected);
-        assert_eq!(middle(text, 7.0), "", "beyond the last bucket");
+        let expected = "; half of those had at most 5 responses and an age of at most 1m";
+        let dead = DeadTokens::of(text, 6.0).unwrap();
+        assert_eq!((dead.hand_outs, dead.age), ([4.0, 5.0], [60.0, 60.0]));
+        assert_eq!(dead.to_string(), expected);
+        assert!(DeadTokens::of(text, 7.0).is_none(), "beyond the last bucket");
+    }
+
+    #[test]
+    fn cause_is_what_varies_less() {
+        let cause = |hand_outs, age| DeadTokens { hand_outs, age }.cause();
+        assert_eq!(cause([5.0, 5.0], [60.0, 300.0]), Cause::Uses);
+        assert_eq!(cause([2.0, 6.0], [300.0, 300.0]), Cause::Age);
+        assert_eq!(cause([1.0, 1.0], [30.0, 300.0]), Cause::Requests);
+        assert_eq!(cause([1.0, 1.0], [300.0, 300.0]), Cause::Age);
+    }
+
+    #[test]
+    fn fix_depends_on_the_number_and_on_the_cause() {
+        const NUMBER: MaxHandOuts = MaxHandOuts::Number(10);
+        for (setting, number, cause, expected) in [
+            (NUMBER, 10.0, Cause::Uses, Some("set cache.max_hand_outs")),
+            (MaxHandOuts::Auto, 10.0, Cause::Uses, Some("wait until")),
+            (MaxHandOuts::Auto, 5.0, Cause::Uses, None),
+            (MaxHandOuts::Auto, 2.0, Cause::Uses, Some("check whether apps")),
+            (MaxHandOuts::Auto, 10.0, Cause::Requests, Some("check whether apps")),
+            (NUMBER, 10.0, Cause::Age, Some("set cache.max_token_life")),
+            (MaxHandOuts::Auto, 5.0, Cause::Age, Some("set cache.max_token_life")),
+        ] {
+            let fix = fix(Limit::of(setting, Some(number)), cause);
+            assert_eq!(fix.is_some(), expected.is_some(), "{number} {cause:?}");
+            let is_expected = fix.unwrap_or_default().starts_with(expected.unwrap_or_default());
+            assert!(is_expected, "{number} {cause:?}: {fix:?}");
+        }
     }
 }

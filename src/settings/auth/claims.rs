@@ -353,8 +353,15 @@ pub(super) fn check(issuers: &BTreeMap<String, Issuer>, reader: &mut Reader<'_>)
 
 /// `customer_id_verified` applies only to claims with a `_verified` claim.
 fn check_verified(issuer: &Issuer, table: &str, reader: &mut Reader<'_>) {
-    let is_used = issuer.customer_id_claim.verified_claim().is_some()
-        || issuer.new_customer.as_ref().is_some_and(NewCustomerClaims::needs_verification);
+    let creates = issuer.new_customer.as_ref().is_some_and(NewCustomerClaims::needs_verification);
+    let is_used = issuer.customer_id_claim.verified_claim().is_some() || creates;
+    if issuer.assumes_verified && creates {
+        let reason = "customers are also created from a phone_number and an email that the issuer does not \
+                      report as verified (juspay.create_missing_customers)";
+        let fix = "make sure that the issuer verifies both, or set it to \"required\"";
+        let key = format!("{table}.customer_id_verified");
+        reader.warning(&key, Violation::new(reason, fix));
+    }
     if issuer.assumes_verified && !is_used {
         let [key, claim] =
             ["customer_id_verified", "customer_id_claim"].map(|it| format!("{table}.{it}"));

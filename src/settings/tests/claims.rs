@@ -242,6 +242,9 @@ fn assumed_verification_holds_for_new_customers() {
     let assumed = "[auth.issuers.main]\ncustomer_id_verified = 'assumed'\n";
     let found = |lines: &str| faults_of(valid().text("x.toml", lines));
     assert_eq!(found(&format!("{CREATES}{assumed}")), []);
+    let loaded = valid().text("x.toml", format!("{CREATES}{assumed}")).load().unwrap();
+    let [warning] = &loaded.warnings[..] else { panic!("{:?}", loaded.warnings) };
+    assert!(warning.warning().contains("customers are also created"), "{}", warning.warning());
     let other = "mobile_number_claim = 'mobile'\nemail_claim = 'mail'";
     let lines = format!("{CREATES}{assumed}{other}");
     compare(&lines, &found(&lines), &[(&key("customer_id_verified"), "another claim")]);

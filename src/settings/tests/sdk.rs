@@ -36,13 +36,13 @@ fn extra_constants_are_strings_that_replace_nothing() {
         format!("[sdk]\nprofile = 'upi'\nenvironment = 'production'\nextra = {{ {entries} }}")
     };
     assert!(faults(&extra("issuingPsp = 'YES_BIZ', language = 'hi'")).is_empty());
-    let entries = "signature = 'x', signaturePayload = 'x', clientAuthToken = 'x', customerId = 'x', \
+    let entries = "signature = 'x', signaturePayload = 'x', clientAuthToken = 'x', customerid = 'x', \
                    '' = 'x', count = 1, flag = true";
     let expected = [
         ("sdk.extra.\"\"", "empty"),
         ("sdk.extra.clientAuthToken", "sets this member itself"),
         ("sdk.extra.count", "expected a string"),
-        ("sdk.extra.customerId", "sets this member itself"),
+        ("sdk.extra.customerid", "sets this member itself"),
         ("sdk.extra.flag", "expected a string"),
         ("sdk.extra.signature", "alternative to the client auth token"),
         ("sdk.extra.signaturePayload", "alternative to the client auth token"),
@@ -67,4 +67,7 @@ fn client_id_of_an_unknown_audience_is_a_warning() {
     let warnings = valid().text("x.toml", lines).load().unwrap().warnings;
     assert_eq!(warnings.len(), 1);
     assert!(warnings[0].warning().starts_with("sdk.client_id_by_audience"), "{:?}", warnings[0]);
+    let empty =
+        "[sdk]\nprofile = 'ec'\nenvironment = 'production'\nclient_id_by_audience = { app = '' }";
+    compare(empty, &faults(empty), &[("sdk.client_id_by_audience.app", "empty")]);
 }

@@ -322,7 +322,11 @@ impl Inspected<'_> {
         let all = || [context(), vec![expiries.clone(), revocations.clone()]].concat();
         let out = reserved.hand_outs(0);
         let calls = [
-            (&script::FAIL, vec![reserved.lease()], vec![lease, text("!"), text("x"), ttl()]),
+            (
+                &script::FAIL,
+                vec![reserved.lease(), reserved.value()],
+                vec![lease, text("!"), text("x"), ttl(), text("1")],
+            ),
             (&script::HAND_OUTS, vec![out.clone()], vec![text("1"), ttl()]),
             (&script::PURGE_ALL, vec![generation.clone()], vec![text("0")]),
             (&script::PUBLISH, context(), news()),

@@ -210,7 +210,7 @@ impl Operations {
             .unwrap_or_default();
     }
 
-    pub(super) async fn fail(&self, lease: Lease, failure: Failure) {
+    pub(super) async fn fail(&self, lease: Lease, failure: Failure, is_missing: bool) {
         let keys = self.context.names.customer(lease.generation, &lease.customer);
         let (mark, code) = match &failure {
             Failure::Juspay(code) => ("!", code.as_str()),
@@ -219,8 +219,10 @@ impl Operations {
         };
         let code = code.into();
         let time = text_of_millis(FAILURE_TIME);
-        let arguments = vec![text_of_lease(lease.id), mark.into(), code, time];
-        self.call(&script::FAIL, vec![keys.lease()], arguments).await.map(drop).unwrap_or_default();
+        let removal = if is_missing { "1" } else { "" };
+        let arguments = vec![text_of_lease(lease.id), mark.into(), code, time, removal.into()];
+        let keys = vec![keys.lease(), keys.value()];
+        self.call(&script::FAIL, keys, arguments).await.map(drop).unwrap_or_default();
     }
 
     pub(super) async fn add_hand_outs(

@@ -103,6 +103,17 @@ async fn assumed_claims_need_no_verification_but_never_a_false_one() {
     lacks_mobile_number(&world.client_with(&denied).me().await);
 }
 
+/// The failure is about the token, not about the customer.
+#[tokio::test(flavor = "multi_thread")]
+async fn token_with_the_number_is_not_held_up_by_one_without() {
+    let world = strict_world(ON).await;
+    let without = newcomer("newcomer").with("phone_number", json!(null));
+    for _ in 0..2 {
+        lacks_mobile_number(&world.client_with(&without).me().await);
+    }
+    assert_eq!(owner(&world.client_with(&newcomer("newcomer")).me().await), "newcomer");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn claims_have_other_names_by_issuer() {
     let settings = format!(
