@@ -210,7 +210,7 @@ class TokenSource(private val options: Options) {
 
     /**
      * Forgets how long the token lives. Not needed on Android, whose monotonic clock counts the time in which the
-     * phone sleeps. The next call asks the service. A running renewal goes on.
+     * phone sleeps. The next call goes to the service. A running renewal goes on.
      */
     fun wake() = synchronized(lock) {
         wakes += 1

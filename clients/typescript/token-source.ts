@@ -324,7 +324,7 @@ export class TokenSource {
 
   /**
    * Forgets how long the token lives: when the app returns from the background, because some engines' monotonic clock
-   * stands still while the phone sleeps. The next call asks the service. A running renewal goes on.
+   * stands still while the phone sleeps. The next call goes to the service. A running renewal goes on.
    */
   wake(): void {
     this.wakes += 1;
