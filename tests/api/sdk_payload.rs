@@ -245,7 +245,7 @@ async fn head_has_the_headers_and_hands_out_no_token() {
     let get = alice.sdk_payload("action=initiate").await;
     assert_eq!(head.header("content-length"), get.header("content-length"));
     assert_eq!(head.header("juspay-token-expires-in"), Some("899"));
-    // A token that nobody has is new enough.
+    // A token that was never handed out is new enough.
     let update = alice.request("HEAD", "/me/sdk-payload?action=updateAuth", "").await;
     assert_eq!((update.status, calls(world.simulator())), (200, 2));
     sdk_token(&alice.sdk_payload("action=updateAuth").await);
