@@ -186,7 +186,12 @@ impl AutoLimit {
 
     /// How many responses tokens had, summed over tokens, for responses from `from` to `to`.
     fn exposure(&self, from: usize, to: usize) -> f64 {
-        (from..to).map(|number| sum(self.ended.iter().skip(number))).sum()
+        let tokens = sum(self.ended.iter().skip(from));
+        let counts = self.ended.iter().take(to).skip(from);
+        let (exposure, _) = counts.fold((0.0, tokens), |(exposure, tokens), ended| {
+            (exposure + tokens, tokens - f64::from(*ended))
+        });
+        exposure
     }
 
     /// Deaths after two or three responses: apps cause them, not uses.

@@ -152,10 +152,9 @@ fn tokens_before_a_fall(per_mille: u32, seed: u64, customers: u64) -> Option<u32
 fn apps_that_sometimes_request_new_tokens_change_nothing() {
     for per_mille in [1, 2, 5, 10, 20, 50] {
         for seed in 0..20 {
-            for customers in [100, 100_000] {
-                let fall = tokens_before_a_fall(per_mille, seed, customers);
-                assert_eq!(fall, None, "{per_mille} per mille, seed {seed}, {customers} customers");
-            }
+            let customers = if seed % 2 == 0 { 100_000 } else { 100 };
+            let fall = tokens_before_a_fall(per_mille, seed, customers);
+            assert_eq!(fall, None, "{per_mille} per mille, seed {seed}, {customers} customers");
         }
     }
 }
