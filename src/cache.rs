@@ -25,7 +25,7 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 
 use tokio::sync::Semaphore;
 
-pub(crate) use self::early_death::{FIRST_MAX_HAND_OUTS, LOWEST_MAX_HAND_OUTS};
+pub(crate) use self::early_death::{CauseKind, FIRST_MAX_HAND_OUTS, LOWEST_MAX_HAND_OUTS};
 use self::{
     fetch::{FetchOutcome, Fetcher},
     lookup::Counts,

@@ -19,6 +19,7 @@ use std::{
 
 use prometheus::{Histogram, IntCounter, IntGauge};
 
+pub(crate) use self::advice::CauseKind;
 pub(crate) use self::auto_limit::{LOWEST as LOWEST_MAX_HAND_OUTS, START as FIRST_MAX_HAND_OUTS};
 use self::{
     advice::{Advice, Advisor, Cause, Death},

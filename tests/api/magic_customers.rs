@@ -29,11 +29,11 @@ const FAILING: [&str; 11] = [
 /// The answer to `subject`, however long it takes on the service's clock.
 async fn answer(world: &World, subject: &str) -> Reply {
     let client = world.client(subject);
-    let mut asked = tokio::spawn(async move { client.me().await });
+    let mut waiting = tokio::spawn(async move { client.me().await });
     loop {
         tokio::select! {
             biased;
-            reply = &mut asked => return reply.unwrap(),
+            reply = &mut waiting => return reply.unwrap(),
             // A round trip takes longer than Juspay's answer, so the clock does not overtake it.
             () = world.settle() => world.clock.advance(Duration::from_millis(100)),
         }

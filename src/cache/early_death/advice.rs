@@ -38,6 +38,28 @@ pub(super) enum Cause {
     Requests,
 }
 
+/// The kind of a [`Cause`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CauseKind {
+    Uses,
+    Age,
+    Requests,
+}
+
+impl CauseKind {
+    /// From the numbers of responses and the ages that a tenth and half of the dead tokens had at most. Of the
+    /// two quantities, the one that varies less is the cause.
+    pub(crate) fn of([few, usual]: [f64; 2], [young, usual_age]: [f64; 2]) -> Self {
+        if usual <= 2.0 {
+            if young * 2.0 >= usual_age { Self::Age } else { Self::Requests }
+        } else if young * usual > few * usual_age {
+            Self::Age
+        } else {
+            Self::Uses
+        }
+    }
+}
+
 /// That many of the last tokens have died early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Advice {
@@ -86,31 +108,29 @@ impl Advisor {
         Some(Advice { cause: self.cause(), deaths: self.deaths, tokens: self.tokens })
     }
 
-    /// Of ages and numbers of responses, those that vary less name the cause.
     fn cause(&self) -> Cause {
         let hand_outs = self.samples.iter().map(|death| f64::from(death.hand_outs));
         let ages = self.samples.iter().map(|death| death.age.as_secs_f64());
-        let (few, usual) = tenth_and_half(hand_outs);
-        let (young, usual_age) = tenth_and_half(ages);
-        let is_age =
-            if usual <= 2.0 { young * 2.0 >= usual_age } else { young * usual > few * usual_age };
-        if is_age {
-            Cause::Age(Duration::try_from_secs_f64(young).unwrap_or_default())
-        } else if usual <= 2.0 {
-            Cause::Requests
-        } else {
-            let least = self.samples.iter().map(|death| death.hand_outs);
-            Cause::Uses(least.filter(|number| f64::from(*number) >= few).min().unwrap_or_default())
+        let hand_outs @ [few, _] = tenth_and_half(hand_outs);
+        let ages @ [young, _] = tenth_and_half(ages);
+        match CauseKind::of(hand_outs, ages) {
+            CauseKind::Age => Cause::Age(Duration::try_from_secs_f64(young).unwrap_or_default()),
+            CauseKind::Requests => Cause::Requests,
+            CauseKind::Uses => {
+                let least = self.samples.iter().map(|death| death.hand_outs);
+                let least = least.filter(|number| f64::from(*number) >= few).min();
+                Cause::Uses(least.unwrap_or_default())
+            }
         }
     }
 }
 
 /// The values that a tenth and half of all values are below.
-fn tenth_and_half(values: impl Iterator<Item = f64>) -> (f64, f64) {
+fn tenth_and_half(values: impl Iterator<Item = f64>) -> [f64; 2] {
     let mut values: Vec<_> = values.collect();
     values.sort_by(f64::total_cmp);
     let at = |index: usize| values.get(index).copied().unwrap_or_default();
-    (at(values.len() / 10), at(values.len() / 2))
+    [at(values.len() / 10), at(values.len() / 2)]
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::{fmt, io, time::Duration};
 
 use super::report::{Report, format_duration};
 use crate::{
-    cache::{FIRST_MAX_HAND_OUTS, LOWEST_MAX_HAND_OUTS},
+    cache::{CauseKind, FIRST_MAX_HAND_OUTS, LOWEST_MAX_HAND_OUTS},
     settings::{MaxHandOuts, Settings},
 };
 
@@ -50,40 +50,31 @@ pub(super) fn check(
     }
     let dead = DeadTokens::of(text, deaths);
     let found = format!("{found}{}", dead.as_ref().map(ToString::to_string).unwrap_or_default());
-    match fix(limit, dead.map_or(Cause::Uses, |dead| dead.cause())) {
+    match fix(limit, dead.map_or(CauseKind::Uses, |dead| dead.cause())) {
         Some(fix) => report.warning(SUBJECT, &found, fix),
         None => report.ok(SUBJECT, &found),
     }
 }
 
 /// What the operator can do about many early deaths. `None` if the service has done it.
-const fn fix(limit: Limit, cause: Cause) -> Option<&'static str> {
+const fn fix(limit: Limit, cause: CauseKind) -> Option<&'static str> {
     match (cause, limit) {
-        (Cause::Age, _) => Some(
+        (CauseKind::Age, _) => Some(
             "set cache.max_token_life to the age that the service's log recommends: the tokens live for less \
              time than Juspay reports",
         ),
-        (Cause::Requests, _) | (Cause::Uses, Limit::Lowest(_)) => Some(
+        (CauseKind::Requests, _) | (CauseKind::Uses, Limit::Lowest(_)) => Some(
             "check whether apps send no-cache only after session_expired: a lower cache.max_hand_outs would \
              not help",
         ),
-        (Cause::Uses, Limit::Set(_)) => Some(
+        (CauseKind::Uses, Limit::Set(_)) => Some(
             "set cache.max_hand_outs to \"auto\" or to the number that the service's log recommends",
         ),
-        (Cause::Uses, Limit::Initial(_)) => {
+        (CauseKind::Uses, Limit::Initial(_)) => {
             Some("wait until \"auto\" has lowered the number, and read the service's log")
         }
-        (Cause::Uses, Limit::Lowered(_)) => None,
+        (CauseKind::Uses, Limit::Lowered(_)) => None,
     }
-}
-
-/// Why tokens died early, by the rule of the service's log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cause {
-    Uses,
-    Age,
-    /// Apps request new tokens without need.
-    Requests,
 }
 
 /// The responses after which tokens are replaced.
@@ -152,14 +143,9 @@ impl DeadTokens {
         Some(Self { hand_outs: bounds("hand_outs")?, age: bounds("age_seconds")? })
     }
 
-    /// Of ages and responses, those that vary less are the cause.
-    fn cause(&self) -> Cause {
-        let [few, usual] = self.hand_outs;
-        let [young, usual_age] = self.age;
-        if usual <= 2.0 {
-            return if young * 2.0 >= usual_age { Cause::Age } else { Cause::Requests };
-        }
-        if young * usual > few * usual_age { Cause::Age } else { Cause::Uses }
+    /// By the rule of the service's log.
+    fn cause(&self) -> CauseKind {
+        CauseKind::of(self.hand_outs, self.age)
     }
 }
 
@@ -205,23 +191,23 @@ mod tests {
     #[test]
     fn cause_is_what_varies_less() {
         let cause = |hand_outs, age| DeadTokens { hand_outs, age }.cause();
-        assert_eq!(cause([5.0, 5.0], [60.0, 300.0]), Cause::Uses);
-        assert_eq!(cause([2.0, 6.0], [300.0, 300.0]), Cause::Age);
-        assert_eq!(cause([1.0, 1.0], [30.0, 300.0]), Cause::Requests);
-        assert_eq!(cause([1.0, 1.0], [300.0, 300.0]), Cause::Age);
+        assert_eq!(cause([5.0, 5.0], [60.0, 300.0]), CauseKind::Uses);
+        assert_eq!(cause([2.0, 6.0], [300.0, 300.0]), CauseKind::Age);
+        assert_eq!(cause([1.0, 1.0], [30.0, 300.0]), CauseKind::Requests);
+        assert_eq!(cause([1.0, 1.0], [300.0, 300.0]), CauseKind::Age);
     }
 
     #[test]
     fn fix_depends_on_the_number_and_on_the_cause() {
         const NUMBER: MaxHandOuts = MaxHandOuts::Number(10);
         for (setting, number, cause, expected) in [
-            (NUMBER, 10.0, Cause::Uses, Some("set cache.max_hand_outs")),
-            (MaxHandOuts::Auto, 10.0, Cause::Uses, Some("wait until")),
-            (MaxHandOuts::Auto, 5.0, Cause::Uses, None),
-            (MaxHandOuts::Auto, 2.0, Cause::Uses, Some("check whether apps")),
-            (MaxHandOuts::Auto, 10.0, Cause::Requests, Some("check whether apps")),
-            (NUMBER, 10.0, Cause::Age, Some("set cache.max_token_life")),
-            (MaxHandOuts::Auto, 5.0, Cause::Age, Some("set cache.max_token_life")),
+            (NUMBER, 10.0, CauseKind::Uses, Some("set cache.max_hand_outs")),
+            (MaxHandOuts::Auto, 10.0, CauseKind::Uses, Some("wait until")),
+            (MaxHandOuts::Auto, 5.0, CauseKind::Uses, None),
+            (MaxHandOuts::Auto, 2.0, CauseKind::Uses, Some("check whether apps")),
+            (MaxHandOuts::Auto, 10.0, CauseKind::Requests, Some("check whether apps")),
+            (NUMBER, 10.0, CauseKind::Age, Some("set cache.max_token_life")),
+            (MaxHandOuts::Auto, 5.0, CauseKind::Age, Some("set cache.max_token_life")),
         ] {
             let fix = fix(Limit::of(setting, Some(number)), cause);
             assert_eq!(fix.is_some(), expected.is_some(), "{number} {cause:?}");

@@ -63,7 +63,7 @@ fn payloads_need_the_reference_and_the_token() {
 #[test]
 fn client_id_of_an_unknown_audience_is_a_warning() {
     let lines = "[sdk]\nprofile = 'ec'\nenvironment = 'production'\n\
-                 client_id_by_audience = { nobody = 'x' }";
+                 client_id_by_audience = { unknown = 'x' }";
     let warnings = valid().text("x.toml", lines).load().unwrap().warnings;
     assert_eq!(warnings.len(), 1);
     assert!(warnings[0].warning().starts_with("sdk.client_id_by_audience"), "{:?}", warnings[0]);
